@@ -1,0 +1,3 @@
+//! The `terroir` command.
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! The one integration binary: linking it is what costs, so every integration test is a module of it.
+
+mod audit;
+mod blobs;
+mod catalogue;
+mod envelope;
+mod index;
+mod keys;
+mod s3;
+mod server;
