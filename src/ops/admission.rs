@@ -1,0 +1,116 @@
+//! The last two states of a request before its effect: placed, then recorded.
+//!
+//! ```text
+//! Call ─ identify → Identified ─ authorise → Permitted ─ place → Placed ─ record → Recorded ─→ an operation
+//! ```
+//! Each state has private fields and one constructor that takes the state before it, so the only way to an operation is
+//! through all of them. This compiles:
+//! ```
+//! # use terroir::{audit, ops::{Placed, Recorded}};
+//! async fn go<B: Send>(placed: Placed<B>, log: &audit::Log) -> Option<Recorded<B>> {
+//!     placed.record(log).await.ok()
+//! }
+//! ```
+//! and this, which takes the request before it was placed, does not:
+//! ```compile_fail,E0599
+//! # use terroir::{audit, auth::Permitted, ops::{Placed, Recorded}};
+//! async fn go<B: Send>(placed: Permitted<B>, log: &audit::Log) -> Option<Recorded<B>> {
+//!     placed.record(log).await.ok()
+//! }
+//! ```
+//! A record cannot be made by hand either:
+//! ```compile_fail,E0451
+//! # use terroir::{audit, ops::{Placed, Recorded}, s3::Call};
+//! async fn go<B: Send>(placed: Placed<B>, call: Call) -> Option<Recorded<B>> {
+//!     Some(Recorded { call, ..todo!() })
+//! }
+//! ```
+
+use bytes::Bytes;
+
+use crate::audit::{self, AuditError, Decision, Log, Pseudonym, Source, Verdict};
+use crate::auth::{Caller, Origin, Permitted};
+use crate::placement::Placement;
+use crate::s3::{Call, Payload};
+
+/// What came with a request.
+#[derive(Debug)]
+pub enum Content<B> {
+    /// The bytes of a record, still to be read.
+    Record(Payload<B>),
+    /// A document, read and within its limits, its signature and checksums verified.
+    Document(Bytes),
+    /// Nothing that the operation reads.
+    None,
+}
+
+/// A permit and a placement of different tenants. Cannot happen; refused all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a placement of one tenant was offered for a request of another")]
+pub struct TenantMismatch;
+
+/// A permitted request with the place where it may run.
+#[derive(Debug)]
+pub struct Placed<B> {
+    call: Call,
+    caller: Caller,
+    origin: Origin,
+    content: Content<B>,
+    placement: Placement,
+}
+
+impl<B> Placed<B> {
+    /// Joins a permit and a placement, if they are of the same tenant. `document` is the body where it had to be read to
+    /// place the request.
+    pub fn new(
+        permitted: Permitted<B>,
+        placement: Placement,
+        content: impl FnOnce(Payload<B>) -> Content<B>,
+    ) -> Result<Self, TenantMismatch> {
+        if permitted.caller().tenant().id != *placement.tenant()
+            || permitted.caller().tenant().code != placement.tenant_code()
+        {
+            return Err(TenantMismatch);
+        }
+        let (call, caller, origin, body) = permitted.into_parts();
+        Ok(Self { call, caller, origin, content: content(body), placement })
+    }
+
+    /// Makes the decision durable. The only way to a [`Recorded`]; an error means that nothing may happen.
+    pub async fn record(self, log: &Log) -> Result<Recorded<B>, AuditError> {
+        let Self { call, caller, origin, content, placement } = self;
+        let mut decision = decision(log, &call, &caller, &origin, &placement.region().clone(), Verdict::Placed);
+        decision.class = placement.class().map(|(class, _)| class.clone());
+        let placement = log.record(decision, placement).await?;
+        Ok(Recorded { call, caller, origin, content, placement })
+    }
+}
+
+/// A request whose decision is durable: what operations take.
+#[derive(Debug)]
+pub struct Recorded<B> {
+    pub(super) call: Call,
+    pub(super) caller: Caller,
+    pub(super) origin: Origin,
+    pub(super) content: Content<B>,
+    pub(super) placement: audit::Recorded<Placement>,
+}
+
+/// The audit decision about `call`, names as keyed hashes.
+pub fn decision(
+    log: &Log,
+    call: &Call,
+    caller: &Caller,
+    origin: &Origin,
+    region: &crate::model::RegionId,
+    verdict: Verdict,
+) -> Decision {
+    let hash = |kind: &str, name: &[u8]| -> Pseudonym { log.keys().pseudonym(kind, name) };
+    let mut decision = Decision::new(&origin.request_id, call.name(), verdict, region.clone(), Source::Http);
+    decision.tenant = Some(caller.tenant().id.clone());
+    decision.credential = Some(caller.credential().key_id.clone());
+    decision.bucket = call.bucket().map(|bucket| hash("bucket", bucket.as_str().as_bytes()));
+    decision.key = call.key().map(|key| hash("key", key.as_bytes()));
+    decision.peer = Some(hash("peer", origin.peer.to_string().as_bytes()));
+    decision
+}
