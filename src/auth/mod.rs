@@ -12,7 +12,7 @@ use http::request::Parts;
 use http_body::Body;
 
 use crate::model::{Credential, RegionId, Tenant, Timestamp};
-use crate::s3::{self, Call, Code, Payload, PayloadPlan, Presented, S3Error, SigningKey};
+use crate::s3::{self, BodyKind, Call, Code, Payload, PayloadPlan, Presented, S3Error, SigningKey};
 use crate::tenants::{Directory, Identity, Reason};
 
 /// Where a request came from, before anybody believed anything it says.
@@ -153,7 +153,7 @@ where
     /// else's. Whose a bucket is, the index says in the same transaction that acts on it.
     pub fn authorise(self) -> Permitted<B> {
         let Self { call, caller, origin, body } = self;
-        Permitted { call, caller, origin, body }
+        Permitted { call, caller, origin, body: Some(body) }
     }
 }
 
@@ -163,7 +163,8 @@ pub struct Permitted<B> {
     call: Call,
     caller: Caller,
     origin: Origin,
-    body: Payload<B>,
+    /// `None` once it was read as a document.
+    body: Option<Payload<B>>,
 }
 
 impl<B> Permitted<B> {
@@ -183,7 +184,23 @@ impl<B> Permitted<B> {
     }
 
     /// Takes the request apart, for the layer that placed it.
-    pub fn into_parts(self) -> (Call, Caller, Origin, Payload<B>) {
+    pub fn into_parts(self) -> (Call, Caller, Origin, Option<Payload<B>>) {
         (self.call, self.caller, self.origin, self.body)
+    }
+}
+
+impl<B> Permitted<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// Reads the body as a document of at most `bytes_max`, if the call's body is one: placement may depend on it.
+    pub async fn read_document(&mut self, bytes_max: usize) -> Result<Option<Bytes>, S3Error> {
+        if self.call.body() != BodyKind::Xml {
+            return Ok(None);
+        }
+        match self.body.take() {
+            Some(body) => body.collect(bytes_max).await.map(Some),
+            None => Ok(None),
+        }
     }
 }

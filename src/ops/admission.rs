@@ -28,10 +28,11 @@
 
 use bytes::Bytes;
 
-use crate::audit::{self, AuditError, Decision, Log, Pseudonym, Source, Verdict};
+use crate::audit::{self, AuditError, AuditKeys, Decision, Log, Source, Verdict};
 use crate::auth::{Caller, Origin, Permitted};
+use crate::model::RegionId;
 use crate::placement::Placement;
-use crate::s3::{Call, Payload};
+use crate::s3::{BodyKind, Call, Payload};
 
 /// What came with a request.
 #[derive(Debug)]
@@ -60,12 +61,11 @@ pub struct Placed<B> {
 }
 
 impl<B> Placed<B> {
-    /// Joins a permit and a placement, if they are of the same tenant. `document` is the body where it had to be read to
-    /// place the request.
+    /// Joins a permit and a placement, if they are of the same tenant. `document` is the body where it was read already.
     pub fn new(
         permitted: Permitted<B>,
         placement: Placement,
-        content: impl FnOnce(Payload<B>) -> Content<B>,
+        document: Option<Bytes>,
     ) -> Result<Self, TenantMismatch> {
         if permitted.caller().tenant().id != *placement.tenant()
             || permitted.caller().tenant().code != placement.tenant_code()
@@ -73,13 +73,19 @@ impl<B> Placed<B> {
             return Err(TenantMismatch);
         }
         let (call, caller, origin, body) = permitted.into_parts();
-        Ok(Self { call, caller, origin, content: content(body), placement })
+        let content = match (call.body(), document, body) {
+            (BodyKind::Record, None, Some(body)) => Content::Record(body),
+            (BodyKind::Xml, Some(document), _) => Content::Document(document),
+            _ => Content::None,
+        };
+        Ok(Self { call, caller, origin, content, placement })
     }
 
     /// Makes the decision durable. The only way to a [`Recorded`]; an error means that nothing may happen.
     pub async fn record(self, log: &Log) -> Result<Recorded<B>, AuditError> {
         let Self { call, caller, origin, content, placement } = self;
-        let mut decision = decision(log, &call, &caller, &origin, &placement.region().clone(), Verdict::Placed);
+        let region = placement.region().clone();
+        let mut decision = decision(log.keys(), &call, &caller, &origin, region, Verdict::Placed);
         decision.class = placement.class().map(|(class, _)| class.clone());
         let placement = log.record(decision, placement).await?;
         Ok(Recorded { call, caller, origin, content, placement })
@@ -96,21 +102,20 @@ pub struct Recorded<B> {
     pub(super) placement: audit::Recorded<Placement>,
 }
 
-/// The audit decision about `call`, names as keyed hashes.
+/// The audit decision about `call`, its names as keyed hashes.
 pub fn decision(
-    log: &Log,
+    keys: &AuditKeys,
     call: &Call,
     caller: &Caller,
     origin: &Origin,
-    region: &crate::model::RegionId,
+    region: RegionId,
     verdict: Verdict,
 ) -> Decision {
-    let hash = |kind: &str, name: &[u8]| -> Pseudonym { log.keys().pseudonym(kind, name) };
-    let mut decision = Decision::new(&origin.request_id, call.name(), verdict, region.clone(), Source::Http);
+    let mut decision = Decision::new(&origin.request_id, call.name(), verdict, region, Source::Http);
     decision.tenant = Some(caller.tenant().id.clone());
     decision.credential = Some(caller.credential().key_id.clone());
-    decision.bucket = call.bucket().map(|bucket| hash("bucket", bucket.as_str().as_bytes()));
-    decision.key = call.key().map(|key| hash("key", key.as_bytes()));
-    decision.peer = Some(hash("peer", origin.peer.to_string().as_bytes()));
+    decision.bucket = call.bucket().map(|bucket| keys.bucket(bucket));
+    decision.key = call.object().map(|object| keys.key(&object.bucket, &object.key));
+    decision.peer = Some(keys.peer(origin.peer));
     decision
 }
