@@ -68,8 +68,6 @@ codes! {
     EntityTooLarge = "EntityTooLarge", BAD_REQUEST, "Your proposed upload exceeds the maximum allowed object size.";
     /// A part other than the last is under the minimum.
     EntityTooSmall = "EntityTooSmall", BAD_REQUEST, "Your proposed upload is smaller than the minimum allowed object size.";
-    /// A presigned URL's time is over.
-    ExpiredPresign = "AccessDenied", FORBIDDEN, "Request has expired";
     /// The region asked for is not one the caller may use here.
     IllegalLocationConstraint = "IllegalLocationConstraintException", BAD_REQUEST, "The specified location constraint is not valid for this endpoint.";
     /// Fewer (or more) bytes than announced, or framing that does not add up.
@@ -98,10 +96,14 @@ codes! {
     InvalidStorageClass = "InvalidStorageClass", BAD_REQUEST, "The storage class you specified is not valid";
     /// A tag that breaks S3's rules.
     InvalidTag = "InvalidTag", BAD_REQUEST, "The tag provided was not a valid tag.";
+    /// A session token; terroir issues none.
+    InvalidToken = "InvalidToken", BAD_REQUEST, "The provided token is malformed or otherwise not valid.";
     /// A path that cannot be decoded.
     InvalidUri = "InvalidURI", BAD_REQUEST, "Couldn't parse the specified URI.";
     /// Over 1,024 bytes of UTF-8.
     KeyTooLong = "KeyTooLongError", BAD_REQUEST, "Your key is too long.";
+    /// A trailer that was not declared, is missing, or cannot be read.
+    MalformedTrailer = "MalformedTrailerError", BAD_REQUEST, "The request contained trailing data that was not well-formed or did not conform to our published schema.";
     /// Not XML, not this schema, or over a cap.
     MalformedXml = "MalformedXML", BAD_REQUEST, "The XML that you provided was not well formed or did not validate against our published schema.";
     /// An XML body over its cap.
@@ -144,8 +146,6 @@ codes! {
     SlowDown = "SlowDown", SERVICE_UNAVAILABLE, "Please reduce your request rate.";
     /// The tenant has as many buckets as it may have.
     TooManyBuckets = "TooManyBuckets", BAD_REQUEST, "You have attempted to create more buckets than are allowed.";
-    /// More parts than an upload may have.
-    TooManyParts = "InvalidArgument", BAD_REQUEST, "Part number must be an integer between 1 and 10000, inclusive";
     /// The signed digest of the body is not that of the body.
     XAmzContentSha256Mismatch = "XAmzContentSHA256Mismatch", BAD_REQUEST, "The provided 'x-amz-content-sha256' header does not match what was computed.";
 }

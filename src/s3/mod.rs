@@ -9,12 +9,15 @@
 #![allow(unused_variables, dead_code, unused_imports, unused_mut, clippy::todo, reason = "being written")]
 
 mod call;
+mod checksum;
 mod decode;
 mod error;
+mod headers;
 mod payload;
 pub mod reply;
 mod sigv4;
 mod token;
+mod uri;
 pub mod xml;
 
 pub use call::{
@@ -26,6 +29,6 @@ pub use decode::{Domains, decode};
 pub use error::{
     BUCKET_REGION_HEADER, Code, EXCEPTION_HEADER, HOST_ID_HEADER, REQUEST_ID_HEADER, RequestIds, S3Error,
 };
-pub use payload::{Payload, PayloadMode, PayloadPlan, Received};
-pub use sigv4::{ChunkSigner, EXPIRES_S_MAX, Presented, SKEW_S_MAX, SigningKey, Verified, key_id, verify};
+pub use payload::{Payload, PayloadMode, PayloadPlan, RECORD_BYTES_MAX, Received};
+pub use sigv4::{EXPIRES_S_MAX, Presented, SKEW_S_MAX, SigningKey, Verified, key_id, verify};
 pub use token::Position;

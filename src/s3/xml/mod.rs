@@ -9,6 +9,7 @@ pub use bodies::{
 };
 pub use write::NAMESPACE;
 
+pub(in crate::s3) use bodies::{part_number, unquote};
 pub(in crate::s3) use write::Writer;
 
 /// The longest XML body, in bytes (a design limit; S3's own documents cap `Delete` at 2 MiB and `Complete` at 1 MiB).
