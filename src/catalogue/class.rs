@@ -204,7 +204,12 @@ impl<'de> Deserialize<'de> for AllowedRegions {
         match names.as_slice() {
             [] => Err(D::Error::custom("must name a region, or be [\"*\"] for every region")),
             [star] if star == "*" => Ok(Self::Any),
-            names => names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map(Self::Only).map_err(D::Error::custom),
+            names => names
+                .iter()
+                .map(|name| name.parse())
+                .collect::<Result<_, _>>()
+                .map(Self::Only)
+                .map_err(D::Error::custom),
         }
     }
 }
@@ -213,7 +218,9 @@ impl fmt::Display for AllowedRegions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("*"),
-            Self::Only(regions) => f.write_str(&regions.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ")),
+            Self::Only(regions) => {
+                f.write_str(&regions.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }

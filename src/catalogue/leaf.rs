@@ -66,7 +66,9 @@ impl FromStr for Country {
     type Err = InvalidLeaf;
 
     fn from_str(text: &str) -> Result<Self, InvalidLeaf> {
-        let rule = InvalidLeaf("must be an ISO 3166-1 alpha-2 code in capitals, such as FR; a label like EU is no country");
+        let rule = InvalidLeaf(
+            "must be an ISO 3166-1 alpha-2 code in capitals, such as FR; a label like EU is no country",
+        );
         let code = text.as_bytes().try_into().map_err(|_| rule)?;
         if COUNTRIES.split_ascii_whitespace().any(|known| known == text) { Ok(Self(code)) } else { Err(rule) }
     }
@@ -154,7 +156,11 @@ impl FromStr for Authority {
 
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]", self.host)? } else { f.write_str(&self.host)? }
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?
+        } else {
+            f.write_str(&self.host)?
+        }
         if self.port == Self::PORT_DEFAULT { Ok(()) } else { write!(f, ":{}", self.port) }
     }
 }
@@ -193,7 +199,9 @@ impl FromStr for Endpoint {
             _ => return Err(InvalidLeaf("must start with https:// (or http:// for this machine)")),
         };
         if rest.contains('@') {
-            return Err(InvalidLeaf("must not carry a user or a password: credentials are references of their own"));
+            return Err(InvalidLeaf(
+                "must not carry a user or a password: credentials are references of their own",
+            ));
         }
         if rest.contains(['/', '?', '#']) {
             return Err(InvalidLeaf("must be a scheme, a host and an optional port, nothing after them"));
@@ -206,7 +214,11 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Authority { host, port } = &self.authority;
         f.write_str(if self.tls { "https://" } else { "http://" })?;
-        if host.contains(':') { write!(f, "[{host}]")? } else { f.write_str(host)? }
+        if host.contains(':') {
+            write!(f, "[{host}]")?
+        } else {
+            f.write_str(host)?
+        }
         if *port == if self.tls { 443 } else { 80 } { Ok(()) } else { write!(f, ":{port}") }
     }
 }
@@ -227,8 +239,8 @@ impl Day {
     }
 
     fn utc_midnight(date: jiff::civil::Date) -> Timestamp {
-        let seconds = date.to_zoned(jiff::tz::TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_second());
-        Timestamp::from_seconds(u64::try_from(seconds).unwrap_or(0))
+        let since_epoch = date.duration_since(jiff::civil::Date::constant(1970, 1, 1));
+        Timestamp::from_seconds(u64::try_from(since_epoch.as_secs()).unwrap_or(0))
     }
 }
 
@@ -239,7 +251,8 @@ impl<'de> Deserialize<'de> for Day {
         let (Some(date), None, None) = (moment.date, moment.time, moment.offset) else {
             return Err(D::Error::custom(rule));
         };
-        let [year, month, day] = [i16::try_from(date.year).ok(), i16::from(date.month).into(), i16::from(date.day).into()];
+        let [year, month, day] =
+            [i16::try_from(date.year).ok(), i16::from(date.month).into(), i16::from(date.day).into()];
         let made = year.zip(month).zip(day).and_then(|((year, month), day)| {
             jiff::civil::Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()
         });
@@ -268,7 +281,13 @@ mod tests {
 
     #[test]
     fn an_endpoint_prints_as_it_was_written() {
-        for text in ["https://s3.fr.example", "http://127.0.0.1:9000", "https://[::1]:8443", "https://a-b.c:444", "http://localhost"] {
+        for text in [
+            "https://s3.fr.example",
+            "http://127.0.0.1:9000",
+            "https://[::1]:8443",
+            "https://a-b.c:444",
+            "http://localhost",
+        ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
     }
@@ -276,9 +295,26 @@ mod tests {
     #[test]
     fn an_endpoint_is_a_scheme_a_host_and_a_port_and_nothing_else() {
         for bad in [
-            "", "s3.fr.example", "ftp://x", "https://", "https://u:p@x", "https://x/", "https://x/path", "https://x?q", "https://x#f",
-            "https://x:0", "https://x:65536", "https://x:+443", "https://x:", "https://X", "https://x..y", "https://-x", "https://x y",
-            "https://[::1", "https://[zz]", "https://[::1]443",
+            "",
+            "s3.fr.example",
+            "ftp://x",
+            "https://",
+            "https://u:p@x",
+            "https://x/",
+            "https://x/path",
+            "https://x?q",
+            "https://x#f",
+            "https://x:0",
+            "https://x:65536",
+            "https://x:+443",
+            "https://x:",
+            "https://X",
+            "https://x..y",
+            "https://-x",
+            "https://x y",
+            "https://[::1",
+            "https://[zz]",
+            "https://[::1]443",
         ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
         }

@@ -23,13 +23,17 @@ use std::sync::Arc;
 
 use crate::model::{ClassCode, ClassId, RegionId, Timestamp};
 
-pub use class::{AllowedRegions, ClassProfile, Custody, Hint, KeyScope, LengthHiding, ReadFactor, Retention, RootScope, Sniff};
+pub use class::{
+    AllowedRegions, ClassProfile, Custody, Hint, KeyScope, LengthHiding, ReadFactor, Retention, RootScope,
+    Sniff,
+};
 pub use findings::{Finding, Findings, Severity};
 pub use leaf::{Authority, Country, Day, Endpoint, InvalidLeaf};
 pub use overlay::{Overlay, OverlayError, RegionOverlay};
 pub use region::{
-    Audit, Certificate, CertificateKind, Endpoints, Evidence, Facet, FacetName, Facets, GcsStore, Index, Keys, LocalPath, Names,
-    Operator, Overlaid, Parent, Place, Postgres, Regime, Region, S3Store, Standing, Store,
+    Audit, Certificate, CertificateKind, Endpoints, Evidence, Facet, FacetName, Facets, GcsStore, Index,
+    Keys, LocalPath, Names, Operator, Overlaid, Parent, Place, Postgres, Regime, Region, S3Store, Standing,
+    Store,
 };
 pub use tree::{Source, Tree, TreeError};
 
@@ -99,8 +103,16 @@ impl Catalogue {
             return Err(CatalogueError::Broken(checked.findings));
         }
         Ok(Self {
-            regions: decoded.regions.into_iter().map(|file| (file.value.id.clone(), Arc::new(file.value))).collect(),
-            classes: decoded.classes.into_iter().map(|file| (file.value.id.clone(), Arc::new(file.value))).collect(),
+            regions: decoded
+                .regions
+                .into_iter()
+                .map(|file| (file.value.id.clone(), Arc::new(file.value)))
+                .collect(),
+            classes: decoded
+                .classes
+                .into_iter()
+                .map(|file| (file.value.id.clone(), Arc::new(file.value)))
+                .collect(),
             register_version: tree.register_hash(),
             version: tree.hash(),
             findings: checked.findings,

@@ -60,7 +60,9 @@ pub enum OverlayError {
         region: RegionId,
     },
     /// It would send something to another machine.
-    #[error("overlay {overlay} sends the {part} of region {region} to another machine; an overlay may only use this one")]
+    #[error(
+        "overlay {overlay} sends the {part} of region {region} to another machine; an overlay may only use this one"
+    )]
     LeavesThisMachine {
         /// The overlay.
         overlay: String,
@@ -128,7 +130,8 @@ impl Overlay {
             line: super::decode::line_of(text, offset),
             message: message.to_owned(),
         };
-        let read: File = toml::from_str(text).map_err(|e| error(e.span().map_or(0, |span| span.start), e.message()))?;
+        let read: File =
+            toml::from_str(text).map_err(|e| error(e.span().map_or(0, |span| span.start), e.message()))?;
         let mut overlay = Self::new(&read.name);
         for (name, replaced) in read.regions {
             let region = name.parse().map_err(|_| error(0, "a name under [regions] is not a region"))?;
@@ -148,7 +151,8 @@ impl Catalogue {
     pub fn overlaid(&self, overlay: &Overlay) -> Result<Self, OverlayError> {
         let mut catalogue = self.clone();
         for (id, replaced) in &overlay.regions {
-            let unknown = || OverlayError::RegionUnknown { overlay: overlay.name.clone(), region: id.clone() };
+            let unknown =
+                || OverlayError::RegionUnknown { overlay: overlay.name.clone(), region: id.clone() };
             let region = catalogue.regions.get_mut(id).ok_or_else(unknown)?;
             *region = Arc::new(apply(region, replaced, overlay)?);
         }
@@ -157,7 +161,11 @@ impl Catalogue {
 }
 
 fn apply(region: &Region, with: &RegionOverlay, overlay: &Overlay) -> Result<Region, OverlayError> {
-    let leaves = |part| OverlayError::LeavesThisMachine { overlay: overlay.name.clone(), region: region.id.clone(), part };
+    let leaves = |part| OverlayError::LeavesThisMachine {
+        overlay: overlay.name.clone(),
+        region: region.id.clone(),
+        part,
+    };
     let stays = |hosts: &[&Authority], part| {
         if hosts.iter().all(|host| host.is_loopback()) { Ok(()) } else { Err(leaves(part)) }
     };
@@ -212,7 +220,8 @@ pub(super) fn describe_store(store: &Store) -> String {
 pub(super) fn notice<'a>(regions: impl Iterator<Item = &'a Arc<Region>>) -> Option<String> {
     let line = |region: &'a Arc<Region>| {
         let Overlaid { by, replaced } = region.overlaid.as_ref()?;
-        let parts: Vec<_> = replaced.iter().map(|(part, (was, is))| format!("{part}: {was} -> {is}")).collect();
+        let parts: Vec<_> =
+            replaced.iter().map(|(part, (was, is))| format!("{part}: {was} -> {is}")).collect();
         Some(format!("OVERLAY {by}: region {} is not as its file says ({})", region.id, parts.join(", ")))
     };
     let lines: Vec<_> = regions.filter_map(line).collect();

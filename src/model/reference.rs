@@ -52,7 +52,18 @@ mod tests {
         for good in ["env:S3_SECRET", "file:/run/secrets/s3", "file:relative/too"] {
             assert_eq!(good.parse::<SecretRef>().unwrap().to_string(), good);
         }
-        for bad in ["", "env:", "file:", "env:lower", "env:1X", "env:A B", "hunter2", "ENV:X", "vault:x", "file:a\0b"] {
+        for bad in [
+            "",
+            "env:",
+            "file:",
+            "env:lower",
+            "env:1X",
+            "env:A B",
+            "hunter2",
+            "ENV:X",
+            "vault:x",
+            "file:a\0b",
+        ] {
             assert_eq!(bad.parse::<SecretRef>(), Err(InvalidSecretRef), "{bad}");
         }
         assert!(!InvalidSecretRef.to_string().contains("hunter2"));

@@ -93,7 +93,10 @@ pub fn decide(question: &Question<'_>, catalogue: &Catalogue) -> Result<Placemen
     let region = catalogue.region(&tenant.home).ok_or_else(|| unknown(&tenant.home))?;
     if region.id != *serving {
         catalogue.region(serving).ok_or_else(|| unknown(serving))?;
-        return Err(Refusal::OtherRegion { region: region.id.clone(), endpoint: region.endpoints.s3.clone() });
+        return Err(Refusal::OtherRegion {
+            region: region.id.clone(),
+            endpoint: region.endpoints.s3.clone(),
+        });
     }
     match tenant.status {
         TenantStatus::Active => {}
@@ -137,7 +140,11 @@ fn facets_stay_inside(region: &Region) -> Result<(), Refusal> {
 fn certificates_hold(region: &Region, now: Timestamp) -> Result<(), Refusal> {
     for certificate in &region.certificates {
         if let Some(expired) = certificate.expires.filter(|day| day.ends() <= now) {
-            return Err(Refusal::CertificateExpired { region: region.id.clone(), kind: certificate.kind, expired });
+            return Err(Refusal::CertificateExpired {
+                region: region.id.clone(),
+                kind: certificate.kind,
+                expired,
+            });
         }
     }
     Ok(())

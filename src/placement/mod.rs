@@ -146,9 +146,13 @@ pub mod testing {
     use super::*;
 
     /// A placement in `region` for tenant `clinic`, class `health` (code 3).
-    #[expect(clippy::unwrap_used, reason = "constant names, and a file that the checks of the catalogue hold to be sound")]
+    #[expect(
+        clippy::unwrap_used,
+        reason = "constant names, and a file that the checks of the catalogue hold to be sound"
+    )]
     pub fn placement(region: &RegionId) -> Placement {
-        let profile: ClassProfile = toml::from_str(include_str!("../../regions/register/health.toml")).unwrap();
+        let profile: ClassProfile =
+            toml::from_str(include_str!("../../regions/register/health.toml")).unwrap();
         Placement {
             tenant: "clinic".parse().unwrap(),
             tenant_code: TenantCode::from_bytes([7; 16]),

@@ -9,7 +9,9 @@ use super::ClassFrom;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The tenant's records live elsewhere: the caller must go there.
-    #[error("this tenant's records live in region {region}: send the request to {endpoint}, signed for {region}")]
+    #[error(
+        "this tenant's records live in region {region}: send the request to {endpoint}, signed for {region}"
+    )]
     OtherRegion {
         /// The tenant's home.
         region: RegionId,
@@ -32,7 +34,9 @@ pub enum Refusal {
         home: RegionId,
     },
     /// The `LocationConstraint` names a region that is not the tenant's.
-    #[error("the location constraint names region {asked}, but this tenant's records live in {home}: leave it out, or use {home}")]
+    #[error(
+        "the location constraint names region {asked}, but this tenant's records live in {home}: leave it out, or use {home}"
+    )]
     LocationElsewhere {
         /// The region that was named.
         asked: RegionId,
@@ -48,10 +52,14 @@ pub enum Refusal {
         known: String,
     },
     /// No class was named, and the tenant demands one.
-    #[error("this tenant demands a class with every record: name one with x-amz-meta-terroir-class, the tag terroir:class or a bucket rule")]
+    #[error(
+        "this tenant demands a class with every record: name one with x-amz-meta-terroir-class, the tag terroir:class or a bucket rule"
+    )]
     ClassMissing,
     /// Records of the class may not be placed in the region.
-    #[error("records of class {class} may not be placed in region {region}: the data register allows {allowed}")]
+    #[error(
+        "records of class {class} may not be placed in region {region}: the data register allows {allowed}"
+    )]
     ClassNotInRegion {
         /// The class the record would take.
         class: ClassId,
@@ -61,7 +69,9 @@ pub enum Refusal {
         allowed: String,
     },
     /// A certificate of the region has expired: what is there can be read, nothing is added.
-    #[error("region {region} takes no new records: its certificate {kind} ended on {expired}; records already there can be read")]
+    #[error(
+        "region {region} takes no new records: its certificate {kind} ended on {expired}; records already there can be read"
+    )]
     CertificateExpired {
         /// The tenant's home.
         region: RegionId,
@@ -71,7 +81,9 @@ pub enum Refusal {
         expired: Day,
     },
     /// A facet of the region reaches into a country the region does not allow.
-    #[error("region {region} is not served: its {facet} reaches into {country}, which the region does not allow")]
+    #[error(
+        "region {region} is not served: its {facet} reaches into {country}, which the region does not allow"
+    )]
     FacetOutside {
         /// The tenant's home.
         region: RegionId,

@@ -15,7 +15,9 @@ pub const DEV_PORTS_PER_REGION: u16 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DevError {
     /// The last region's ports would lie beyond 65535.
-    #[error("port base {base} leaves no ports for {regions} regions: each takes {DEV_PORTS_PER_REGION}, and 65535 is the last")]
+    #[error(
+        "port base {base} leaves no ports for {regions} regions: each takes {DEV_PORTS_PER_REGION}, and 65535 is the last"
+    )]
     Ports {
         /// What was asked for.
         base: u16,

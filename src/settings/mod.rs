@@ -152,9 +152,8 @@ impl Settings {
 
     /// The same settings for only these regions, in this order.
     pub fn serving(mut self, regions: &[RegionId]) -> Result<Self, SettingsError> {
-        let find = |id: &RegionId| {
-            self.region(id).cloned().ok_or_else(|| SettingsError::RegionMissing(id.clone()))
-        };
+        let find =
+            |id: &RegionId| self.region(id).cloned().ok_or_else(|| SettingsError::RegionMissing(id.clone()));
         self.regions = regions.iter().map(find).collect::<Result<_, _>>()?;
         Ok(self)
     }
@@ -188,7 +187,8 @@ impl fmt::Display for Settings {
                 None => writeln!(f, "region.{id}.tls = (none)")?,
             }
             let Dirs { state, store, index, keys, audit } = dirs;
-            let named = [("state", state), ("store", store), ("index", index), ("keys", keys), ("audit", audit)];
+            let named =
+                [("state", state), ("store", store), ("index", index), ("keys", keys), ("audit", audit)];
             for (name, directory) in named {
                 writeln!(f, "region.{id}.dirs.{name} = {}", directory.display())?;
             }

@@ -36,7 +36,9 @@ pub enum SecretError {
 pub fn read_secret(reference: &SecretRef) -> Result<Secret<String>, SecretError> {
     let mut text = Zeroizing::new(match reference {
         SecretRef::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone()))?,
-        SecretRef::File(path) => read_file(path).map_err(|source| SecretError::File { path: path.clone(), source })?,
+        SecretRef::File(path) => {
+            read_file(path).map_err(|source| SecretError::File { path: path.clone(), source })?
+        }
     });
     if text.len() as u64 > SECRET_BYTES_MAX {
         return Err(SecretError::TooLong(reference.clone()));
@@ -77,7 +79,9 @@ mod tests {
 
     #[test]
     fn one_final_line_break_is_the_editors_not_the_secrets() {
-        for (content, secret) in [("s3cr3t", "s3cr3t"), ("s3cr3t\n", "s3cr3t"), ("s3cr3t\r\n", "s3cr3t"), ("a\n\n", "a\n")] {
+        for (content, secret) in
+            [("s3cr3t", "s3cr3t"), ("s3cr3t\n", "s3cr3t"), ("s3cr3t\r\n", "s3cr3t"), ("a\n\n", "a\n")]
+        {
             let (_folder, reference) = written(content.as_bytes());
             assert_eq!(read_secret(&reference).unwrap().expose(), secret);
         }
@@ -85,8 +89,14 @@ mod tests {
 
     #[test]
     fn an_absent_empty_endless_or_binary_secret_is_an_error_that_shows_nothing() {
-        assert!(matches!(read_secret(&SecretRef::Env("TERROIR_NO_SUCH_VARIABLE".into())), Err(SecretError::Env(_))));
-        assert!(matches!(read_secret(&SecretRef::File("/no/such/file".into())), Err(SecretError::File { .. })));
+        assert!(matches!(
+            read_secret(&SecretRef::Env("TERROIR_NO_SUCH_VARIABLE".into())),
+            Err(SecretError::Env(_))
+        ));
+        assert!(matches!(
+            read_secret(&SecretRef::File("/no/such/file".into())),
+            Err(SecretError::File { .. })
+        ));
         let (_folder, reference) = written(b"\n");
         assert!(matches!(read_secret(&reference), Err(SecretError::Empty(_))));
         let (_folder, reference) = written(&vec![b'x'; 64 * 1024 + 1]);
