@@ -84,6 +84,12 @@ pub enum KeysError {
     /// The newest epoch cannot be retired: new writes use it.
     #[error("the current epoch cannot be retired; rotate first")]
     CurrentEpoch,
+    /// The next epoch is too young: a process that has not seen it may still seal under the old one.
+    #[error("another process may still use the epoch; retire it in {seconds} s")]
+    TooSoon {
+        /// How long to wait.
+        seconds: u64,
+    },
     /// A KEK has at most [`super::EPOCHS_MAX`] epochs.
     #[error("no more epochs for this KEK (at most {epochs_max})")]
     TooManyEpochs {

@@ -12,19 +12,22 @@ mod cache;
 mod canary;
 mod context;
 mod error;
+mod field;
 mod kms;
 mod local_file;
+mod mint;
 mod ring;
 mod sqlite;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use canary::Canary;
+pub use canary::{Canary, InvalidCanary};
 pub use context::{KekContext, RootRef, RootScope};
 pub use error::{KeysError, KmsError, StoreError};
+pub use field::FieldKey;
 pub use kms::{Custody, Description, Kms, RootState, RootStatus, Wrapped};
-pub use local_file::{LocalFileKms, RootFileError};
-pub use ring::{FieldKey, KekHandle, KekSpec, Rewrapped, Ring, RingParts, RingSettings};
+pub use local_file::{DESTRUCTION_WAIT_MIN, LocalFileKms, RootFileError};
+pub use ring::{KekHandle, KekSpec, POINTER_TTL, Rewrapped, Ring, RingParts, RingSettings};
 pub use sqlite::SqliteKeyStore;
 pub use store::{EPOCHS_MAX, KekRecord, KekState, KeyStore};

@@ -1,11 +1,36 @@
 //! The ring: the only place where an open KEK is handed out.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Canary, Description, KeyStore, KeysError, Kms, RootScope};
+use zeroize::Zeroizing;
+
+use super::cache::{Cache, Limits, Window};
+use super::mint::Mint;
+use super::{Canary, Description, FieldKey, KekRecord, KeyStore, KeysError, Kms, RootScope, canary};
+use crate::envelope;
 use crate::model::{ClassCode, Clock, Entropy, Environment, KekId, RegionId, Secret, TenantCode};
+
+/// How long a process may go on sealing under an epoch after another one made a newer (plus a tenth, plus the class's stale
+/// window while it cannot read the key store).
+pub const POINTER_TTL: Duration = Duration::from_secs(60);
+
+/// Longer than any request: added before an epoch may be retired.
+const RETIRE_MARGIN: Duration = Duration::from_secs(60 * 60);
+
+/// Suite 1 of the envelope's format, the only one there is.
+const SUITE: u8 = 1;
+
+/// The region's own KEK, for sealed fields: no tenant, no class.
+const SYSTEM_TENANT: TenantCode = TenantCode::from_bytes([0; 16]);
+const SYSTEM: KekSpec = KekSpec {
+    class: ClassCode(0),
+    root: RootScope::Region,
+    ttl: Duration::from_secs(60 * 60),
+    stale: Duration::from_secs(12 * 60 * 60),
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a class says about its KEKs: the register's values, without the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +44,20 @@ pub struct KekSpec {
     /// How long after that an open KEK may still be used while the KMS cannot be *reached*. 0 to 24 h. A KMS that denies is
     /// obeyed at once, whatever this says.
     pub stale: Duration,
+}
+
+impl KekSpec {
+    fn check(&self) -> Result<(), KeysError> {
+        if self.class == SYSTEM.class {
+            return Err(KeysError::ReservedClass);
+        }
+        let ok = (Duration::from_secs(1)..=DAY).contains(&self.ttl) && self.stale <= DAY;
+        if ok { Ok(()) } else { Err(KeysError::Settings("a class's ttl or stale window")) }
+    }
+
+    const fn window(&self) -> Window {
+        Window { ttl: self.ttl, stale: self.stale }
+    }
 }
 
 /// Bounds of a ring.
@@ -58,6 +97,19 @@ impl RingSettings {
             backoff_ms_max: 30_000,
         }
     }
+
+    fn check(&self) -> Result<(), KeysError> {
+        if !(1..=1_000_000).contains(&self.kek_count_max) {
+            return Err(KeysError::Settings("kek_count_max"));
+        }
+        if !(1..=60_000).contains(&self.call_ms_max) || !(1..=5).contains(&self.attempts_max) || self.pause_ms > 10_000 {
+            return Err(KeysError::Settings("calls and pauses"));
+        }
+        if self.backoff_ms == 0 || self.backoff_ms > self.backoff_ms_max || self.backoff_ms_max > 600_000 {
+            return Err(KeysError::Settings("backoff"));
+        }
+        Ok(())
+    }
 }
 
 /// What a ring is built from.
@@ -76,10 +128,10 @@ pub struct RingParts {
 /// An open KEK. Wiped when the last holder drops it.
 #[derive(Debug)]
 pub struct KekHandle {
-    id: KekId,
-    epoch: u32,
-    root_version: u32,
-    key: Secret<[u8; 32]>,
+    pub(super) id: KekId,
+    pub(super) epoch: u32,
+    pub(super) root_version: u32,
+    pub(super) key: Secret<[u8; 32]>,
 }
 
 impl KekHandle {
@@ -98,44 +150,14 @@ impl KekHandle {
         self.root_version
     }
 
-    /// The key itself, for the envelope.
+    /// The key as the envelope takes it: a copy, wiped when dropped.
+    pub fn to_envelope(&self) -> envelope::Kek {
+        envelope::Kek::new(*self.id.as_bytes(), self.epoch, self.root_version, Zeroizing::new(*self.key.expose()))
+    }
+
+    /// The key itself.
     pub fn key(&self) -> &Secret<[u8; 32]> {
         &self.key
-    }
-}
-
-/// A key for small sealed fields of one purpose (directory rows, locks, pseudonyms), from the region's own KEK.
-#[derive(Debug)]
-pub struct FieldKey {
-    epoch: u32,
-    secret: Secret<[u8; 32]>,
-    entropy: Arc<dyn Entropy>,
-}
-
-impl FieldKey {
-    /// The epoch of the region's KEK it comes from. Sealed fields carry it.
-    pub fn epoch(&self) -> u32 {
-        self.epoch
-    }
-
-    /// The epoch a sealed field was sealed under; `None` if it is not a sealed field.
-    pub fn epoch_of(sealed: &[u8]) -> Option<u32> {
-        todo!()
-    }
-
-    /// Seals `clear`, bound to every part of `bound_to` (each with its length).
-    pub fn seal(&self, bound_to: &[&[u8]], clear: &[u8]) -> Result<Vec<u8>, KeysError> {
-        todo!()
-    }
-
-    /// Opens what [`FieldKey::seal`] made with a key of the same purpose and epoch and the same `bound_to`.
-    pub fn open(&self, bound_to: &[&[u8]], sealed: &[u8]) -> Result<Secret<Vec<u8>>, KeysError> {
-        todo!()
-    }
-
-    /// A derived key for keyed hashes (HMAC) of names in logs and records. Stable for the epoch.
-    pub fn pseudonym_key(&self) -> Result<Secret<[u8; 32]>, KeysError> {
-        todo!()
     }
 }
 
@@ -148,20 +170,58 @@ pub struct Rewrapped {
     pub unchanged: u64,
 }
 
+/// Which open KEK: everything that could make two of them differ, so that no mistake elsewhere hands out another one's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct KekKey {
+    scope: Arc<(Environment, RegionId)>,
+    tenant: TenantCode,
+    class: ClassCode,
+    kek_id: KekId,
+    epoch: u32,
+    suite: u8,
+}
+
 /// Hands out open KEKs of one environment and region. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Ring {}
+pub struct Ring {
+    scope: Arc<(Environment, RegionId)>,
+    mint: Mint,
+    canary: Arc<Canary>,
+    keks: Cache<KekKey, Arc<KekHandle>>,
+    newest: Cache<(TenantCode, ClassCode), (KekId, u32)>,
+}
 
 impl Ring {
     /// Opens the ring: makes the region's root, own KEK and canary on first use; afterwards refuses unless the key store's
     /// canary names this environment and region and opens under this KMS, and unless every one of `foreign` does **not**.
     pub async fn open(parts: RingParts, settings: RingSettings, foreign: &[Canary]) -> Result<Self, KeysError> {
-        todo!()
+        settings.check()?;
+        let canary = canary::own(&parts, &settings).await?;
+        for other in foreign {
+            canary::refuse_if_it_opens(&*parts.kms, &settings, other).await?;
+        }
+        let limits = Limits {
+            count_max: settings.kek_count_max,
+            backoff_ms: settings.backoff_ms,
+            backoff_ms_max: settings.backoff_ms_max,
+        };
+        let scope = Arc::new((settings.environment.clone(), settings.region.clone()));
+        let ring = Self {
+            keks: Cache::new(limits, Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
+            newest: Cache::new(limits, Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
+            mint: Mint::new(parts, settings, Arc::clone(&scope)),
+            canary: Arc::new(canary),
+            scope,
+        };
+        ring.current_of(SYSTEM_TENANT, &SYSTEM).await?;
+        Ok(ring)
     }
 
-    /// The KEK new records of that tenant and class are sealed under; makes the first epoch when there is none.
+    /// The KEK new records of that tenant and class are sealed under; makes the first epoch when there is none, and a new
+    /// one when the class now asks for another root.
     pub async fn current(&self, tenant: TenantCode, spec: &KekSpec) -> Result<Arc<KekHandle>, KeysError> {
-        todo!()
+        spec.check()?;
+        self.current_of(tenant, spec).await
     }
 
     /// The KEK a stored record names. [`KeysError::UnknownKek`] unless it is that tenant's and class's.
@@ -172,33 +232,67 @@ impl Ring {
         kek_id: KekId,
         epoch: u32,
     ) -> Result<Arc<KekHandle>, KeysError> {
-        todo!()
+        spec.check()?;
+        self.open_epoch(tenant, spec, kek_id, epoch).await
     }
 
     /// Starts a new epoch for new records; old records keep theirs. Returns the new epoch. Other processes follow within
-    /// [`super::ring::POINTER_TTL`].
+    /// [`POINTER_TTL`].
     pub async fn rotate(&self, tenant: TenantCode, spec: &KekSpec) -> Result<u32, KeysError> {
-        todo!()
+        spec.check()?;
+        self.rotate_of(tenant, spec).await
     }
 
-    /// Erases an old epoch. `records` is how many records the index says still name it: refused unless 0.
-    pub async fn retire(&self, tenant: TenantCode, spec: &KekSpec, epoch: u32, records: u64) -> Result<(), KeysError> {
-        todo!()
+    /// Starts a new epoch of the region's own KEK. Fields sealed before keep theirs until they are sealed again.
+    pub async fn rotate_own(&self) -> Result<u32, KeysError> {
+        self.rotate_of(SYSTEM_TENANT, &SYSTEM).await
     }
 
-    /// Wraps every KEK again that is not under the newest version of its root.
+    /// Erases an old epoch. `records` is how many records (and open uploads) the index says still name it: refused unless 0,
+    /// and unless every process has long stopped sealing under it.
+    pub async fn retire(
+        &self,
+        tenant: TenantCode,
+        spec: &KekSpec,
+        epoch: u32,
+        records: u64,
+    ) -> Result<(), KeysError> {
+        spec.check()?;
+        if records > 0 {
+            return Err(KeysError::InUse { records });
+        }
+        let newest = self.mint.parts.store.newest(tenant, spec.class).await?.ok_or(KeysError::UnknownKek)?;
+        if epoch >= newest.epoch {
+            return Err(if epoch == newest.epoch { KeysError::CurrentEpoch } else { KeysError::UnknownKek });
+        }
+        // Another process may seal under its pointer for a while, more if it cannot read the key store.
+        let quiet = RETIRE_MARGIN.saturating_add(POINTER_TTL).saturating_add(spec.stale);
+        let waited = self.mint.parts.clock.now().since(newest.created);
+        if waited < quiet {
+            return Err(KeysError::TooSoon { seconds: (quiet - waited).as_secs().max(1) });
+        }
+        self.keks.remove(&self.key(tenant, spec, newest.kek_id, epoch));
+        let erased = self.mint.parts.store.retire(newest.kek_id, epoch).await?;
+        if erased { Ok(()) } else { Err(KeysError::Retired) }
+    }
+
+    /// Wraps every KEK again that is not under the newest version of its root. Stops at the first failure; doing it again
+    /// goes on where it stopped.
     pub async fn rewrap(&self) -> Result<Rewrapped, KeysError> {
-        todo!()
+        self.mint.rewrap().await
     }
 
     /// The newest key for sealed fields of `purpose`. Purposes are constants of the callers.
     pub async fn field_key(&self, purpose: &'static str) -> Result<Arc<FieldKey>, KeysError> {
-        todo!()
+        let kek = self.current_of(SYSTEM_TENANT, &SYSTEM).await?;
+        self.derive_field_key(&kek, purpose)
     }
 
     /// The key for sealed fields of `purpose` of an older epoch.
     pub async fn field_key_at(&self, purpose: &'static str, epoch: u32) -> Result<Arc<FieldKey>, KeysError> {
-        todo!()
+        let newest = self.current_of(SYSTEM_TENANT, &SYSTEM).await?;
+        let kek = self.open_epoch(SYSTEM_TENANT, &SYSTEM, newest.id, epoch).await?;
+        self.derive_field_key(&kek, purpose)
     }
 
     /// Opens a sealed field of whatever epoch.
@@ -208,26 +302,100 @@ impl Ring {
         bound_to: &[&[u8]],
         sealed: &[u8],
     ) -> Result<Secret<Vec<u8>>, KeysError> {
-        todo!()
+        let epoch = FieldKey::epoch_of(sealed).ok_or(KeysError::FieldCorrupt)?;
+        let key = self.field_key_at(purpose, epoch).await.map_err(|error| match error {
+            // The number came with the field: an epoch that never was is a forged field.
+            KeysError::UnknownKek => KeysError::FieldCorrupt,
+            error => error,
+        })?;
+        key.open(bound_to, sealed)
+    }
+
+    /// Wipes open KEKs that are past their windows. To be called now and then: a ring that nobody asks forgets nothing.
+    pub fn sweep(&self) {
+        self.keks.sweep();
+        self.newest.sweep();
     }
 
     /// This fleet's canary, for the settings of the others.
     pub fn canary(&self) -> &Canary {
-        todo!()
+        &self.canary
     }
 
     /// The region this ring serves.
     pub fn region(&self) -> &RegionId {
-        todo!()
+        &self.scope.1
     }
 
     /// Which deployment.
     pub fn environment(&self) -> &Environment {
-        todo!()
+        &self.scope.0
     }
 
     /// Where the roots are and who can use them.
     pub fn describe(&self) -> Description {
-        todo!()
+        self.mint.parts.kms.describe()
+    }
+
+    async fn current_of(&self, tenant: TenantCode, spec: &KekSpec) -> Result<Arc<KekHandle>, KeysError> {
+        let window = Window { ttl: spec.ttl.min(POINTER_TTL), stale: spec.stale };
+        let (ring, wanted) = (self.clone(), *spec);
+        let find = async move { ring.newest_or_next(tenant, &wanted).await };
+        let (kek_id, epoch) = self.newest.value(&(tenant, spec.class), window, find).await?;
+        self.open_epoch(tenant, spec, kek_id, epoch).await
+    }
+
+    async fn open_epoch(
+        &self,
+        tenant: TenantCode,
+        spec: &KekSpec,
+        kek_id: KekId,
+        epoch: u32,
+    ) -> Result<Arc<KekHandle>, KeysError> {
+        let key = self.key(tenant, spec, kek_id, epoch);
+        let (mint, class) = (self.mint.clone(), spec.class);
+        let fetch = async move { mint.open(tenant, class, kek_id, epoch).await.map(Arc::new) };
+        self.keks.value(&key, spec.window(), fetch).await
+    }
+
+    async fn newest_or_next(&self, tenant: TenantCode, spec: &KekSpec) -> Result<(KekId, u32), KeysError> {
+        match self.mint.parts.store.newest(tenant, spec.class).await? {
+            Some(newest) if newest.root == self.mint.root(tenant, spec.root) => Ok((newest.kek_id, newest.epoch)),
+            newest => self.next_epoch(tenant, spec, newest).await,
+        }
+    }
+
+    async fn rotate_of(&self, tenant: TenantCode, spec: &KekSpec) -> Result<u32, KeysError> {
+        let newest = self.mint.parts.store.newest(tenant, spec.class).await?;
+        let (kek_id, epoch) = self.next_epoch(tenant, spec, newest).await?;
+        let window = Window { ttl: spec.ttl.min(POINTER_TTL), stale: spec.stale };
+        self.newest.insert(&(tenant, spec.class), window, (kek_id, epoch))?;
+        Ok(epoch)
+    }
+
+    /// Makes the epoch after `newest`, or takes the one that somebody else made meanwhile.
+    async fn next_epoch(
+        &self,
+        tenant: TenantCode,
+        spec: &KekSpec,
+        newest: Option<KekRecord>,
+    ) -> Result<(KekId, u32), KeysError> {
+        let (made, handle) = self.mint.make(tenant, spec, newest.as_ref()).await?;
+        let kept = self.mint.parts.store.insert_or_read(&made).await?;
+        if kept == made {
+            // Already open: no call to the KMS to open what was just wrapped.
+            self.keks.insert(&self.key(tenant, spec, kept.kek_id, kept.epoch), spec.window(), Arc::new(handle))?;
+            tracing::info!(kek = %kept.kek_id, epoch = kept.epoch, class = kept.class.0, "a KEK epoch was made");
+        }
+        Ok((kept.kek_id, kept.epoch))
+    }
+
+    fn derive_field_key(&self, kek: &KekHandle, purpose: &str) -> Result<Arc<FieldKey>, KeysError> {
+        let entropy = Arc::clone(&self.mint.parts.entropy);
+        FieldKey::derive(&kek.key, kek.epoch, &self.scope, purpose, entropy).map(Arc::new)
+    }
+
+    fn key(&self, tenant: TenantCode, spec: &KekSpec, kek_id: KekId, epoch: u32) -> KekKey {
+        KekKey { scope: Arc::clone(&self.scope), tenant, class: spec.class, kek_id, epoch, suite: SUITE }
     }
 }
