@@ -55,7 +55,8 @@ pub enum ErrorKind {
     Truncated,
     /// No room: quota or disk.
     Full,
-    /// The blob or the range is empty, reversed or above [`BLOB_BYTES_MAX`](super::BLOB_BYTES_MAX). A defect of ours.
+    /// The blob or the range is empty, reversed or above [`BLOB_BYTES_MAX`](super::BLOB_BYTES_MAX), or the blob was sealed
+    /// under another name than its location's. A defect of ours.
     Unacceptable,
     /// The location belongs to another region than the store. A defect of ours, stopped here.
     WrongRegion,

@@ -100,7 +100,7 @@ impl FsStore {
 impl BlobStore for FsStore {
     async fn put(&self, at: &Location, sealed: Sealed) -> Result<(), Error> {
         at_home(&self.region, at, Verb::Put)?;
-        let bytes = acceptable_blob(&sealed)?;
+        let bytes = acceptable_blob(at, sealed)?;
         let id = at.id();
         let temp = BlobId::random(&*self.entropy);
         let temp = temp.map_err(|none| Error::with(Verb::Put, ErrorKind::Internal, none))?;
@@ -118,7 +118,8 @@ impl BlobStore for FsStore {
         at_home(&self.region, at, Verb::Head)?;
         let id = at.id();
         self.blocking(Verb::Head, move |folders| {
-            let about = std::fs::metadata(folders.blob(id)).map_err(|error| of(Verb::Head, error))?;
+            let about = std::fs::metadata(folders.blob(id))
+                .map_err(|error| folders.missing(id, Verb::Head, error))?;
             Ok(BlobInfo { len: about.len() })
         })
         .await
@@ -261,10 +262,23 @@ impl Folders {
 
     fn read(&self, id: BlobId, start: u64, len: usize) -> Result<Bytes, Error> {
         let failed = |error| of(Verb::Read, error);
-        let file = File::open(self.blob(id)).map_err(failed)?;
+        let file = File::open(self.blob(id)).map_err(|error| self.missing(id, Verb::Read, error))?;
+        // `pread` calls an offset beyond i64 an invalid argument; to us it is past the end like any other.
+        if i64::try_from(start).is_err() {
+            return Err(Error::new(Verb::Read, ErrorKind::Truncated));
+        }
         let mut bytes = vec![0; len];
         file.read_exact_at(&mut bytes, start).map_err(failed)?;
         Ok(bytes.into())
+    }
+
+    /// A blob that is missing where its folder is; without the folder it is the directory that went away (a mount), and to
+    /// call that the loss of every record would be a false alarm of the worst kind.
+    fn missing(&self, id: BlobId, verb: Verb, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::NotFound && self.shard(id.as_bytes()[0]).is_dir() {
+            return Error::with(verb, ErrorKind::NotFound, error);
+        }
+        of(verb, error)
     }
 
     fn delete(&self, id: BlobId) -> io::Result<()> {
@@ -368,8 +382,7 @@ fn remove_leftovers(temp: &Path, now: Timestamp) -> io::Result<()> {
 fn of(verb: Verb, error: io::Error) -> Error {
     use io::ErrorKind as Io;
     let kind = match error.kind() {
-        // A folder that is missing under a write is a directory that went away, not a blob.
-        Io::NotFound if matches!(verb, Verb::Read | Verb::Head) => ErrorKind::NotFound,
+        // Never a blob: see `missing`.
         Io::NotFound | Io::NotADirectory | Io::Unsupported | Io::ReadOnlyFilesystem => {
             ErrorKind::Misconfigured
         }

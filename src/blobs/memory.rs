@@ -53,7 +53,7 @@ impl MemoryStore {
 impl BlobStore for MemoryStore {
     async fn put(&self, at: &Location, sealed: Sealed) -> Result<(), Error> {
         at_home(&self.region, at, Verb::Put)?;
-        let bytes = acceptable_blob(&sealed)?;
+        let bytes = acceptable_blob(at, sealed)?;
         let mut blobs = self.blobs();
         let stored = blobs.entry(at.id()).or_insert_with(|| bytes.clone());
         if *stored == bytes { Ok(()) } else { Err(Error::new(Verb::Put, ErrorKind::Exists)) }

@@ -95,8 +95,8 @@ impl fmt::Display for Lie {
 
 /// Writes, reads, overwrites, lists and deletes a throw-away blob, and asks where the store is.
 ///
-/// `id` must be fresh (random) and `first` and `second` differ and be at least 2 bytes; the caller seals them under a key
-/// that is then thrown away. Cleans up also where it fails.
+/// `id` must be fresh (random); `first` and `second` are both sealed as blob `id`, under a key that is then thrown away, and
+/// differ. Cleans up also where it fails.
 pub async fn probe(
     store: &dyn BlobStore,
     placed: &Placement,
@@ -142,7 +142,7 @@ async fn contract(
     second: Sealed,
 ) -> Result<bool, ProbeError> {
     let ensure = |kept: bool, lie: Lie| if kept { Ok(()) } else { Err(ProbeError::Lied(lie)) };
-    let bytes = first.as_bytes().clone();
+    let bytes = first.clone().into_bytes();
     let len = bytes.len() as u64;
 
     store.put(at, first.clone()).await?;

@@ -20,7 +20,7 @@ use super::{BLOB_BYTES_MAX, Error, ErrorKind, Verb};
 /// none. No method has a default, so a wrapper cannot forget one.
 #[async_trait]
 pub trait BlobStore: Send + Sync + fmt::Debug {
-    /// Writes the blob, durable when this returns.
+    /// Writes the blob, durable when this returns. `sealed` must have been sealed as the blob that `at` names.
     ///
     /// Create if absent: a name that holds *other* bytes is [`ErrorKind::Exists`]; a name that holds the *same* bytes is
     /// success. Names are random and belong to one attempt, so the same bytes mean that an earlier try of this attempt
@@ -157,11 +157,14 @@ pub(super) fn acceptable_range(range: &Range<u64>) -> Result<usize, Error> {
         .ok_or_else(|| Error::new(Verb::Read, ErrorKind::Unacceptable))
 }
 
-/// The bytes of a blob that may be written, or [`ErrorKind::Unacceptable`].
-pub(super) fn acceptable_blob(sealed: &Sealed) -> Result<Bytes, Error> {
-    let bytes = sealed.as_bytes();
-    if bytes.is_empty() || bytes.len() as u64 > BLOB_BYTES_MAX {
-        return Err(Error::new(Verb::Put, ErrorKind::Unacceptable));
+/// The bytes of a blob that may be written there, or [`ErrorKind::Unacceptable`].
+///
+/// Pair assertion: what the envelope sealed as one blob is not stored as another, where nobody could open it again.
+pub(super) fn acceptable_blob(at: &Location, sealed: Sealed) -> Result<Bytes, Error> {
+    let fits = sealed.len() > 0 && sealed.len() as u64 <= BLOB_BYTES_MAX;
+    if fits && sealed.blob() == at.id().as_bytes() {
+        Ok(sealed.into_bytes())
+    } else {
+        Err(Error::new(Verb::Put, ErrorKind::Unacceptable))
     }
-    Ok(bytes.clone())
 }

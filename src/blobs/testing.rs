@@ -1,14 +1,17 @@
 //! A store that fails on purpose, from a seed: what the tests of everything above run against.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 
 use crate::envelope::Sealed;
+use crate::model::BlobId;
 use crate::placement::Placement;
 
 use super::{BlobInfo, BlobStore, Cursor, Description, Error, ErrorKind, Location, Page, Verb};
@@ -28,7 +31,7 @@ pub struct Faults {
     pub truncated: u32,
     /// `read` only: succeeds with one bit turned.
     pub bit_flip: u32,
-    /// `put` only: succeeds, and stores the bytes with one bit turned.
+    /// `put` only: succeeds, but every later read sees one bit turned, always the same.
     pub corrupt_put: u32,
     /// `put` only: succeeds and stores nothing.
     pub lost_put: u32,
@@ -41,7 +44,9 @@ pub struct Faults {
 /// A store whose faults follow from `seed` and the order of calls, so that a failure is repeated by its seed.
 pub struct FaultyStore<S> {
     inner: S,
-    faults: std::sync::Mutex<Faults>,
+    faults: Mutex<Faults>,
+    /// Blobs whose stored bytes have one bit turned, and which.
+    rotten: Mutex<HashMap<BlobId, u64>>,
     state: AtomicU64,
     struck: AtomicU64,
 }
@@ -49,12 +54,18 @@ pub struct FaultyStore<S> {
 impl<S: BlobStore> FaultyStore<S> {
     /// Wraps `inner`.
     pub fn new(inner: S, faults: Faults, seed: u64) -> Self {
-        Self { inner, faults: faults.into(), state: AtomicU64::new(seed), struck: AtomicU64::new(0) }
+        Self {
+            inner,
+            faults: faults.into(),
+            rotten: Mutex::default(),
+            state: AtomicU64::new(seed),
+            struck: AtomicU64::new(0),
+        }
     }
 
     /// From now on, these.
     pub fn set(&self, faults: Faults) {
-        *self.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = faults;
+        *lock(&self.faults) = faults;
     }
 
     /// How many faults have struck: a test asserts that it met some.
@@ -68,7 +79,7 @@ impl<S: BlobStore> FaultyStore<S> {
     }
 
     fn faults(&self) -> Faults {
-        *self.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *lock(&self.faults)
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014): each call takes the next number, whichever thread it comes from.
@@ -109,16 +120,18 @@ impl<S: BlobStore> FaultyStore<S> {
         }
         Ok(done)
     }
+}
 
-    fn turn_a_bit(&self, bytes: &Bytes) -> Bytes {
-        let mut turned = BytesMut::from(bytes.as_ref());
-        let random = self.random();
-        let at = usize::try_from(random >> 8).unwrap_or(0) % turned.len().max(1);
-        if let Some(byte) = turned.get_mut(at) {
-            *byte ^= 1 << (random % 8);
-        }
-        turned.freeze()
+fn turned(bytes: &Bytes, bit: u64) -> Bytes {
+    let mut turned = BytesMut::from(bytes.as_ref());
+    if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| turned.get_mut(at)) {
+        *byte ^= 1 << (bit % 8);
     }
+    turned.freeze()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -129,22 +142,27 @@ impl<S: BlobStore> BlobStore for FaultyStore<S> {
         if self.strikes(faults.lost_put) {
             return Ok(());
         }
-        let sealed = if self.strikes(faults.corrupt_put) {
-            Sealed::for_tests(self.turn_a_bit(sealed.as_bytes()))
-        } else {
-            sealed
-        };
+        let rots = self.strikes(faults.corrupt_put).then(|| self.random() % (sealed.len() as u64 * 8));
         self.inner.put(at, sealed).await?;
+        if let Some(bit) = rots {
+            lock(&self.rotten).insert(at.id(), bit);
+        }
         self.after(Verb::Put, &faults, ())
     }
 
     async fn read(&self, at: &Location, range: Range<u64>) -> Result<Bytes, Error> {
         let faults = self.before(Verb::Read).await?;
-        let bytes = self.inner.read(at, range).await?;
+        let mut bytes = self.inner.read(at, range.clone()).await?;
+        let rotten = lock(&self.rotten).get(&at.id()).copied();
+        if let Some(bit) = rotten.filter(|bit| range.contains(&(bit / 8))) {
+            bytes = turned(&bytes, bit - range.start * 8);
+        }
         if self.strikes(faults.truncated) {
             return Err(Error::new(Verb::Read, ErrorKind::Truncated));
         }
-        let bytes = if self.strikes(faults.bit_flip) { self.turn_a_bit(&bytes) } else { bytes };
+        if self.strikes(faults.bit_flip) {
+            bytes = turned(&bytes, self.random() % (bytes.len() as u64 * 8));
+        }
         self.after(Verb::Read, &faults, bytes)
     }
 
