@@ -18,6 +18,7 @@ pub mod reply;
 mod sigv4;
 mod token;
 mod uri;
+mod whole;
 pub mod xml;
 
 pub use call::{
@@ -32,3 +33,4 @@ pub use error::{
 pub use payload::{Payload, PayloadMode, PayloadPlan, RECORD_BYTES_MAX, Received};
 pub use sigv4::{EXPIRES_S_MAX, Presented, SKEW_S_MAX, SigningKey, Verified, key_id, verify};
 pub use token::Position;
+pub use whole::whole_checksum;
