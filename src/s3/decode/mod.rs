@@ -1,25 +1,41 @@
 //! http → [`Call`]: reads the request line and headers, touches no body, changes no header.
 
+mod allowed;
+mod list;
+mod read;
+mod route;
+mod target;
+#[cfg(test)]
+mod tests;
+mod write;
+
 use http::request::Parts;
 
 use super::call::Call;
 use super::error::S3Error;
+use super::headers::RequestHeaders;
+use super::uri::Query;
 
-/// The base domains under which `bucket.domain` is virtual-host style. Everything else is path style.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Domains(Vec<String>);
+pub use target::Domains;
 
-impl Domains {
-    /// These base domains (`s3.fr.example.org`), without ports; compared without regard to case.
-    pub fn new(domains: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self(domains.into_iter().map(|domain| domain.into().to_ascii_lowercase()).collect())
-    }
+/// One request while it is decoded.
+struct Request<'a> {
+    parts: &'a Parts,
+    query: Query,
+    headers: RequestHeaders<'a>,
 }
 
 /// Decodes a request. What S3 knows and terroir does not is [`Call::Unsupported`]; what is wrong is an error.
 ///
 /// It neither authenticates nor looks anything up: do not answer anything about a bucket before both.
+///
+/// # Errors
+/// `InvalidURI`, `InvalidBucketName`, `KeyTooLongError`, `MethodNotAllowed`, `InvalidArgument`, `InvalidRequest`,
+/// `MetadataTooLarge`, `InvalidTag`, `NoSuchUpload` for an upload id that is none of ours; `AccessDenied` for a CORS
+/// preflight, which is answered before anybody is authenticated because browsers do not sign it.
 pub fn decode(parts: &Parts, domains: &Domains) -> Result<Call, S3Error> {
-    let _ = &domains.0;
-    todo!()
+    let query = Query::parse(parts.uri.query())?;
+    let headers = RequestHeaders::new(parts, &query);
+    let target = target::Target::read(parts, domains)?;
+    route::route(&Request { parts, query, headers }, target)
 }

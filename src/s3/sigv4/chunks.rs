@@ -12,7 +12,7 @@ const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495
 
 /// Verifies the signature chain of a body: each chunk is signed over the signature before it.
 #[derive(Clone)]
-pub struct ChunkSigner {
+pub(in crate::s3) struct ChunkSigner {
     key: SigningKey,
     timestamp: String,
     scope: String,

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::model::Secret;
 
-pub use chunks::ChunkSigner;
+pub(super) use chunks::ChunkSigner;
 pub use presented::{Presented, key_id};
 pub use verify::{Verified, verify};
 
