@@ -11,8 +11,8 @@ use super::tree::{File, Tree};
 use super::{Finding, Severity};
 use crate::model::{ClassId, RegionId, SecretRef};
 
-/// How many unknown fields of one file are reported before giving up on it.
-const UNKNOWN_FIELDS_MAX: usize = 64;
+/// How many errors of one file's decoding are told before giving up on it.
+const ERRORS_MAX: usize = 64;
 
 /// Everything that could be decoded, and what was wrong with the rest.
 pub(super) struct Decoded {
@@ -132,29 +132,58 @@ fn owned(table: DeTable<'_>) -> DeTable<'static> {
     table.into_iter().map(|(name, inner)| (key(name), value(inner))).collect()
 }
 
-/// Decodes; reports every unknown field by taking it out and trying again, and the first of any other error.
+/// Decodes, and tells as many errors as it can: an unknown field is told, taken out, and the rest decoded; of any other error,
+/// the section it stands in is taken out and the rest looked at for more.
 fn decode_table<T: DeserializeOwned>(
     mut table: Spanned<DeTable<'_>>,
     find: &mut impl FnMut(usize, &'static str, String, &str),
 ) -> Option<T> {
-    for _ in 0..UNKNOWN_FIELDS_MAX {
+    let mut taken_out = Vec::new();
+    for _ in 0..ERRORS_MAX {
         let error = match T::deserialize(Deserializer::from(table.clone())) {
-            Ok(value) => return Some(value),
+            Ok(value) => return taken_out.is_empty().then_some(value),
             Err(error) => error,
         };
         let offset = error.span().map_or(0, |span| span.start);
-        let unknown = error.message().starts_with("unknown field");
-        let known = error.message().split_once(", ").map_or("", |(_, known)| known).to_owned();
-        if unknown && let Some(name) = remove_key_at(table.get_mut(), offset) {
-            let fix =
-                if known.is_empty() { "remove it".to_owned() } else { format!("remove it, or use {known}") };
+        let message = error.message();
+        if let Some(rest) = message.strip_prefix("unknown field")
+            && let Some(name) = remove_key_at(table.get_mut(), offset)
+        {
+            let known =
+                rest.split_once("expected ").map_or("", |(_, known)| known.trim_start_matches("one of "));
+            let fix = if known.is_empty() {
+                "remove it".to_owned()
+            } else {
+                format!("remove it, or use one of {known}")
+            };
             find(offset, "unknown-field", format!("no field is called {name}"), &fix);
-        } else {
-            find(offset, "shape", shape(error.message()), "see the annotated example in regions/README.md");
+            continue;
+        }
+        let is_ours = |name: &String| message == format!("missing field `{name}`");
+        if taken_out.iter().any(is_ours) {
             return None;
         }
+        find(offset, "shape", shape(message), "see the annotated example in regions/README.md");
+        taken_out.push(remove_section_around(table.get_mut(), offset)?);
     }
     None
+}
+
+fn remove_section_around(table: &mut DeTable<'_>, offset: usize) -> Option<String> {
+    fn holds(value: &Spanned<DeValue<'_>>, offset: usize) -> bool {
+        value.span().contains(&offset)
+            || match value.get_ref() {
+                DeValue::Table(table) => {
+                    table.iter().any(|(key, value)| key.span().contains(&offset) || holds(value, offset))
+                }
+                DeValue::Array(array) => array.iter().any(|item| holds(item, offset)),
+                _ => false,
+            }
+    }
+    let section = table.iter().find(|(key, value)| key.span().contains(&offset) || holds(value, offset));
+    let name = section?.0.get_ref().to_string();
+    table.remove(name.as_str());
+    Some(name)
 }
 
 /// The decoder's own words, without the value it may quote: that may be a secret in the wrong place.
@@ -292,9 +321,9 @@ fn check_leaves(
     find: &mut impl FnMut(usize, &'static str, String, &str),
 ) {
     for leaf in leaves {
-        visit_table(table, leaf.path, &mut |offset, text| {
+        visit_table(table, leaf.path, "", &mut |offset, field, text| {
             if let Err(message) = (leaf.rule)(text) {
-                find(offset, leaf.check, format!("{}: {message}", leaf.path.join(".")), leaf.fix);
+                find(offset, leaf.check, format!("{field}: {message}"), leaf.fix);
             }
         });
     }
@@ -309,20 +338,26 @@ fn check_leaves(
     }
 }
 
-fn visit_table(table: &DeTable<'_>, path: &[&str], leaf: &mut impl FnMut(usize, &str)) {
+fn visit_table(table: &DeTable<'_>, path: &[&str], above: &str, leaf: &mut impl FnMut(usize, &str, &str)) {
     let Some((first, rest)) = path.split_first() else { return };
     for (key, value) in table.iter().filter(|(key, _)| *first == "*" || key.get_ref() == first) {
-        visit_value(value, rest, key.span().start, leaf);
+        let dot = if above.is_empty() { "" } else { "." };
+        visit_value(value, rest, &format!("{above}{dot}{}", key.get_ref()), leaf);
     }
 }
 
-fn visit_value(value: &Spanned<DeValue<'_>>, path: &[&str], key: usize, leaf: &mut impl FnMut(usize, &str)) {
+fn visit_value(
+    value: &Spanned<DeValue<'_>>,
+    path: &[&str],
+    field: &str,
+    leaf: &mut impl FnMut(usize, &str, &str),
+) {
     match (value.get_ref(), path) {
-        (DeValue::String(text), []) => leaf(value.span().start.max(key), text),
-        (DeValue::Table(table), path) => visit_table(table, path, leaf),
+        (DeValue::String(text), []) => leaf(value.span().start, field, text),
+        (DeValue::Table(table), path) => visit_table(table, path, field, leaf),
         (DeValue::Array(array), ["*", rest @ ..]) => {
             for item in array.iter() {
-                visit_value(item, rest, key, leaf);
+                visit_value(item, rest, field, leaf);
             }
         }
         _ => {}

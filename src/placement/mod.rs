@@ -6,6 +6,8 @@
 
 mod decide;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

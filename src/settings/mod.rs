@@ -7,6 +7,8 @@ mod dev;
 mod file;
 mod limits;
 mod secrets;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;

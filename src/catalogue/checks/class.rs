@@ -113,7 +113,11 @@ pub(super) fn regions_exist(file: &Located<ClassProfile>, context: &Context<'_>)
     named
         .filter(|(_, region)| !is_there(region))
         .map(|(field, region)| {
-            Problem::new(field, format!("region {region} has no file"), "add its file, or take it out")
+            Problem::new(
+                field,
+                format!("region {region} has no sound file"),
+                "add or correct its file, or take it out",
+            )
         })
         .collect()
 }
