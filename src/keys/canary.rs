@@ -75,7 +75,9 @@ pub(super) async fn refuse_if_it_opens(
     for region in [&foreign.region, &settings.region] {
         let root = RootRef::Region(region.clone());
         match kms.unwrap(&root, &foreign.context(), &foreign.wrapped).await {
-            Ok(_) => return Err(KeysError::Canary("this process can open another region's or environment's keys")),
+            Ok(_) => {
+                return Err(KeysError::Canary("this process can open another region's or environment's keys"));
+            }
             // Not knowing is not a no.
             Err(error @ KmsError::Unavailable(_)) => return Err(error.into()),
             Err(_) => {}
@@ -97,7 +99,8 @@ async fn make(parts: &RingParts, settings: &RingSettings) -> Result<Canary, Keys
         wrapped: Wrapped { root_version: 0, bytes: Vec::new() },
     };
     let key = super::mint::random_key(&*parts.entropy)?;
-    canary.wrapped = parts.kms.wrap(&RootRef::Region(settings.region.clone()), &canary.context(), &key).await?;
+    canary.wrapped =
+        parts.kms.wrap(&RootRef::Region(settings.region.clone()), &canary.context(), &key).await?;
     Ok(parts.store.canary_or(&canary).await?)
 }
 

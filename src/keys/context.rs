@@ -119,7 +119,9 @@ mod tests {
         let mut seen = std::collections::HashSet::from([base.encoded()]);
         assert!(seen.insert(context("test", "fr").encoded()));
         assert!(seen.insert(context("prod", "us").encoded()));
-        assert!(seen.insert(KekContext { tenant: TenantCode::from_bytes([9; 16]), ..base.clone() }.encoded()));
+        assert!(
+            seen.insert(KekContext { tenant: TenantCode::from_bytes([9; 16]), ..base.clone() }.encoded())
+        );
         assert!(seen.insert(KekContext { class: ClassCode(4), ..base.clone() }.encoded()));
         assert!(seen.insert(KekContext { kek_id: KekId::from_bytes([9; 16]), ..base.clone() }.encoded()));
         assert!(seen.insert(KekContext { epoch: 2, ..base }.encoded()));

@@ -15,7 +15,12 @@ use crate::model::{Secret, Timestamp};
 pub trait Kms: Send + Sync + fmt::Debug {
     /// Wraps `key` under the newest version of `root`, bound to `context`. Providers that may create keys make the root at
     /// its first need; a destroyed root is never made anew.
-    async fn wrap(&self, root: &RootRef, context: &KekContext, key: &Secret<[u8; 32]>) -> Result<Wrapped, KmsError>;
+    async fn wrap(
+        &self,
+        root: &RootRef,
+        context: &KekContext,
+        key: &Secret<[u8; 32]>,
+    ) -> Result<Wrapped, KmsError>;
 
     /// Opens what [`Kms::wrap`] made under the same root and context, under any version that still exists. Creates nothing.
     async fn unwrap(

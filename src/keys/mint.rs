@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::cache::jittered;
 use super::{
-    EPOCHS_MAX, KekContext, KekHandle, KekRecord, KekSpec, KekState, KeysError, KmsError, RingParts, RingSettings,
-    Rewrapped, RootRef, RootScope, Wrapped,
+    EPOCHS_MAX, KekContext, KekHandle, KekRecord, KekSpec, KekState, KeysError, KmsError, Rewrapped,
+    RingParts, RingSettings, RootRef, RootScope, Wrapped,
 };
 use crate::model::{ClassCode, Entropy, EntropyError, Environment, KekId, RegionId, Secret, TenantCode};
 
@@ -164,7 +164,9 @@ impl Mint {
 
     /// The key store's word on where a key hangs is bounded: this region's root, or this tenant's in this region.
     fn is_possible_root(&self, record: &KekRecord) -> bool {
-        [RootScope::Region, RootScope::Tenant].iter().any(|scope| self.root(record.tenant, *scope) == record.root)
+        [RootScope::Region, RootScope::Tenant]
+            .iter()
+            .any(|scope| self.root(record.tenant, *scope) == record.root)
     }
 
     fn context(&self, record: &KekRecord) -> KekContext {

@@ -102,7 +102,10 @@ impl RingSettings {
         if !(1..=1_000_000).contains(&self.kek_count_max) {
             return Err(KeysError::Settings("kek_count_max"));
         }
-        if !(1..=60_000).contains(&self.call_ms_max) || !(1..=5).contains(&self.attempts_max) || self.pause_ms > 10_000 {
+        if !(1..=60_000).contains(&self.call_ms_max)
+            || !(1..=5).contains(&self.attempts_max)
+            || self.pause_ms > 10_000
+        {
             return Err(KeysError::Settings("calls and pauses"));
         }
         if self.backoff_ms == 0 || self.backoff_ms > self.backoff_ms_max || self.backoff_ms_max > 600_000 {
@@ -152,7 +155,12 @@ impl KekHandle {
 
     /// The key as the envelope takes it: a copy, wiped when dropped.
     pub fn to_envelope(&self) -> envelope::Kek {
-        envelope::Kek::new(*self.id.as_bytes(), self.epoch, self.root_version, Zeroizing::new(*self.key.expose()))
+        envelope::Kek::new(
+            *self.id.as_bytes(),
+            self.epoch,
+            self.root_version,
+            Zeroizing::new(*self.key.expose()),
+        )
     }
 
     /// The key itself.
@@ -194,7 +202,11 @@ pub struct Ring {
 impl Ring {
     /// Opens the ring: makes the region's root, own KEK and canary on first use; afterwards refuses unless the key store's
     /// canary names this environment and region and opens under this KMS, and unless every one of `foreign` does **not**.
-    pub async fn open(parts: RingParts, settings: RingSettings, foreign: &[Canary]) -> Result<Self, KeysError> {
+    pub async fn open(
+        parts: RingParts,
+        settings: RingSettings,
+        foreign: &[Canary],
+    ) -> Result<Self, KeysError> {
         settings.check()?;
         let canary = canary::own(&parts, &settings).await?;
         for other in foreign {
@@ -360,7 +372,9 @@ impl Ring {
 
     async fn newest_or_next(&self, tenant: TenantCode, spec: &KekSpec) -> Result<(KekId, u32), KeysError> {
         match self.mint.parts.store.newest(tenant, spec.class).await? {
-            Some(newest) if newest.root == self.mint.root(tenant, spec.root) => Ok((newest.kek_id, newest.epoch)),
+            Some(newest) if newest.root == self.mint.root(tenant, spec.root) => {
+                Ok((newest.kek_id, newest.epoch))
+            }
             newest => self.next_epoch(tenant, spec, newest).await,
         }
     }
@@ -384,7 +398,11 @@ impl Ring {
         let kept = self.mint.parts.store.insert_or_read(&made).await?;
         if kept == made {
             // Already open: no call to the KMS to open what was just wrapped.
-            self.keks.insert(&self.key(tenant, spec, kept.kek_id, kept.epoch), spec.window(), Arc::new(handle))?;
+            self.keks.insert(
+                &self.key(tenant, spec, kept.kek_id, kept.epoch),
+                spec.window(),
+                Arc::new(handle),
+            )?;
             tracing::info!(kek = %kept.kek_id, epoch = kept.epoch, class = kept.class.0, "a KEK epoch was made");
         }
         Ok((kept.kek_id, kept.epoch))

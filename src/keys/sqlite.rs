@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{Row, Sqlite};
 
 use super::{Canary, KekRecord, KekState, KeyStore, RootRef, StoreError, Wrapped};
@@ -154,7 +156,13 @@ impl KeyStore for SqliteKeyStore {
         rows.iter().map(decode).collect()
     }
 
-    async fn rewrap(&self, kek_id: KekId, epoch: u32, old: &Wrapped, new: &Wrapped) -> Result<bool, StoreError> {
+    async fn rewrap(
+        &self,
+        kek_id: KekId,
+        epoch: u32,
+        old: &Wrapped,
+        new: &Wrapped,
+    ) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "UPDATE kek SET wrapped = ?1, root_version = ?2 \
              WHERE kek_id = ?3 AND epoch = ?4 AND wrapped = ?5 AND root_version = ?6 AND retired = 0",
@@ -182,7 +190,10 @@ impl KeyStore for SqliteKeyStore {
         .await
         .map_err(|error| failed(&error))?;
         // The log still holds the page as it was: write it back and cut it. Busy readers only delay that.
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await.map_err(|error| failed(&error))?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&self.pool)
+            .await
+            .map_err(|error| failed(&error))?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -200,7 +211,8 @@ impl KeyStore for SqliteKeyStore {
             .fetch_optional(&self.pool)
             .await
             .map_err(|error| failed(&error))?;
-        text.map(|text| text.parse().map_err(|_| StoreError::Corrupt("the canary does not parse"))).transpose()
+        text.map(|text| text.parse().map_err(|_| StoreError::Corrupt("the canary does not parse")))
+            .transpose()
     }
 }
 
@@ -234,7 +246,8 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
 }
 
 fn decode(row: &SqliteRow) -> Result<KekRecord, StoreError> {
-    let root_region = text(row, "root_region")?.parse().map_err(|_| StoreError::Corrupt("a root's region"))?;
+    let root_region =
+        text(row, "root_region")?.parse().map_err(|_| StoreError::Corrupt("a root's region"))?;
     let root_tenant: Option<Vec<u8>> = column(row, "root_tenant")?;
     let subject: Vec<u8> = column(row, "subject")?;
     let retired: i64 = column(row, "retired")?;
@@ -243,7 +256,10 @@ fn decode(row: &SqliteRow) -> Result<KekRecord, StoreError> {
         Some(tenant) => RootRef::Tenant(root_region, code(&tenant)?),
     };
     Ok(KekRecord {
-        kek_id: column::<Vec<u8>>(row, "kek_id")?.as_slice().try_into().map_err(|_| StoreError::Corrupt("a KEK id"))?,
+        kek_id: column::<Vec<u8>>(row, "kek_id")?
+            .as_slice()
+            .try_into()
+            .map_err(|_| StoreError::Corrupt("a KEK id"))?,
         epoch: number(row, "epoch")?,
         tenant: code(&column::<Vec<u8>>(row, "tenant")?)?,
         class: ClassCode(number(row, "class")?),

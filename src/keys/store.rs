@@ -62,7 +62,13 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     async fn page(&self, after: Option<(KekId, u32)>, limit: u32) -> Result<Vec<KekRecord>, StoreError>;
 
     /// Puts `new` in place of `old` if the record still holds `old`; false if somebody else was faster.
-    async fn rewrap(&self, kek_id: KekId, epoch: u32, old: &Wrapped, new: &Wrapped) -> Result<bool, StoreError>;
+    async fn rewrap(
+        &self,
+        kek_id: KekId,
+        epoch: u32,
+        old: &Wrapped,
+        new: &Wrapped,
+    ) -> Result<bool, StoreError>;
 
     /// Erases the wrapped key of an epoch that is not the newest, and marks it retired. True if it was live.
     async fn retire(&self, kek_id: KekId, epoch: u32) -> Result<bool, StoreError>;

@@ -58,6 +58,9 @@ pub enum TenantsError {
         /// What the index says now.
         found: u64,
     },
+    /// A setting is out of its bounds.
+    #[error("a setting of the directory is out of bounds: {0}")]
+    Settings(&'static str),
     /// The index.
     #[error("the directory cannot be read or written")]
     Index(#[from] IndexError),

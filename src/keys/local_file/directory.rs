@@ -56,12 +56,13 @@ impl RootDirectory {
             return Err(RootFileError::Corrupt("the file is too long"));
         }
         // Room for all of it at once: a buffer that grows leaves copies of keys behind.
-        let room = usize::try_from(metadata.len()).unwrap_or(0) + 1;
-        let mut text = Zeroizing::new(String::with_capacity(room));
-        let read = Read::by_ref(&mut file).take(FILE_BYTES_MAX).read_to_string(&mut text);
-        match read {
+        let capacity = usize::try_from(metadata.len()).unwrap_or(0) + 1;
+        let mut text = Zeroizing::new(String::with_capacity(capacity));
+        match Read::by_ref(&mut file).take(FILE_BYTES_MAX).read_to_string(&mut text) {
             Ok(_) => Ok(Some(text)),
-            Err(error) if error.kind() == ErrorKind::InvalidData => Err(RootFileError::Corrupt("it is not text")),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                Err(RootFileError::Corrupt("it is not text"))
+            }
             Err(error) => Err(io("read a root file")(error)),
         }
     }
@@ -81,7 +82,9 @@ impl RootDirectory {
         file.write_all(text.as_bytes()).map_err(io("write a root file"))?;
         file.sync_all().map_err(io("sync a root file"))?;
         std::fs::rename(&draft, &path).map_err(io("put a root file in place"))?;
-        File::open(&self.0).and_then(|directory| directory.sync_all()).map_err(io("sync the directory of root files"))
+        File::open(&self.0)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io("sync the directory of root files"))
     }
 
     /// Every root that has a file, by name.

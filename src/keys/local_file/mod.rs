@@ -16,7 +16,9 @@ use subtle::ConstantTimeEq;
 
 use self::directory::RootDirectory;
 use self::root_file::{RootFile, Version};
-use super::{Custody, Description, KekContext, Kms, KmsError, RootRef, RootState, RootStatus, Wrapped, field};
+use super::{
+    Custody, Description, KekContext, Kms, KmsError, RootRef, RootState, RootStatus, Wrapped, field,
+};
 use crate::model::{Clock, Entropy, EntropyError, Secret};
 
 /// Shortest wait between scheduling a destruction and doing it: somebody has to notice.
@@ -156,7 +158,9 @@ impl LocalFileKms {
                 file.versions.clear();
                 Ok(())
             }
-            RootState::Scheduled(at) => Err(RootFileError::TooSoon(at.since(inner.clock.now()).as_secs().max(1))),
+            RootState::Scheduled(at) => {
+                Err(RootFileError::TooSoon(at.since(inner.clock.now()).as_secs().max(1)))
+            }
             state => Err(wrong_state(state, "destroyed")),
         })
     }
@@ -170,8 +174,14 @@ impl LocalFileKms {
 
 #[async_trait]
 impl Kms for LocalFileKms {
-    async fn wrap(&self, root: &RootRef, context: &KekContext, key: &Secret<[u8; 32]>) -> Result<Wrapped, KmsError> {
-        let (inner, root, context, key) = (Arc::clone(&self.inner), root.clone(), context.clone(), key.clone());
+    async fn wrap(
+        &self,
+        root: &RootRef,
+        context: &KekContext,
+        key: &Secret<[u8; 32]>,
+    ) -> Result<Wrapped, KmsError> {
+        let (inner, root, context, key) =
+            (Arc::clone(&self.inner), root.clone(), context.clone(), key.clone());
         blocking(move || inner.wrap(&root, &context, &key)).await
     }
 
@@ -181,7 +191,8 @@ impl Kms for LocalFileKms {
         context: &KekContext,
         wrapped: &Wrapped,
     ) -> Result<Secret<[u8; 32]>, KmsError> {
-        let (inner, root, context, wrapped) = (Arc::clone(&self.inner), root.clone(), context.clone(), wrapped.clone());
+        let (inner, root, context, wrapped) =
+            (Arc::clone(&self.inner), root.clone(), context.clone(), wrapped.clone());
         blocking(move || inner.unwrap(&root, &context, &wrapped)).await
     }
 
@@ -237,7 +248,12 @@ impl Inner {
         Ok(file)
     }
 
-    fn wrap(&self, root: &RootRef, context: &KekContext, key: &Secret<[u8; 32]>) -> Result<Wrapped, KmsError> {
+    fn wrap(
+        &self,
+        root: &RootRef,
+        context: &KekContext,
+        key: &Secret<[u8; 32]>,
+    ) -> Result<Wrapped, KmsError> {
         let file = self.read_or_make(root)?;
         let version = usable(&file)?.last().ok_or(KmsError::Corrupt)?;
         let mut bytes = digest(context).to_vec();
@@ -261,7 +277,10 @@ impl Inner {
         if !bool::from(found.ct_eq(&digest(context))) {
             return Err(KmsError::WrongContext);
         }
-        let version = versions.iter().find(|version| version.number == wrapped.root_version).ok_or(KmsError::Corrupt)?;
+        let version = versions
+            .iter()
+            .find(|version| version.number == wrapped.root_version)
+            .ok_or(KmsError::Corrupt)?;
         let opened = with_parts(root, context, version.number, |bound_to| {
             field::open(&field::family(&version.key, PURPOSE)?, bound_to, sealed)
         });

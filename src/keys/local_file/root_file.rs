@@ -58,7 +58,10 @@ impl RootFile {
         let versions: Option<Vec<Version>> = lines.take(VERSIONS_MAX + 1).map(parse_version).collect();
         let versions = versions.ok_or_else(corrupt("a version"))?;
         let ascending = versions.windows(2).all(|pair| pair[0].number < pair[1].number);
-        if !ascending || versions.len() > VERSIONS_MAX || (versions.is_empty() != (state == RootState::Destroyed)) {
+        if !ascending
+            || versions.len() > VERSIONS_MAX
+            || (versions.is_empty() != (state == RootState::Destroyed))
+        {
             return Err(RootFileError::Corrupt("the versions"));
         }
         Ok(Self { state, versions })
@@ -84,7 +87,11 @@ impl RootFile {
     }
 
     /// Adds a random newest version and returns its number.
-    pub(super) fn add_version(&mut self, now: Timestamp, entropy: &dyn Entropy) -> Result<u32, RootFileError> {
+    pub(super) fn add_version(
+        &mut self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<u32, RootFileError> {
         if self.versions.len() >= VERSIONS_MAX {
             return Err(RootFileError::TooManyVersions { count_max: VERSIONS_MAX });
         }
@@ -115,7 +122,12 @@ fn parse_state(text: &str) -> Option<RootState> {
         "enabled" => Some(RootState::Enabled),
         "disabled" => Some(RootState::Disabled),
         "destroyed" => Some(RootState::Destroyed),
-        _ => text.strip_prefix("scheduled ")?.parse().ok().map(Timestamp::from_millis).map(RootState::Scheduled),
+        _ => text
+            .strip_prefix("scheduled ")?
+            .parse()
+            .ok()
+            .map(Timestamp::from_millis)
+            .map(RootState::Scheduled),
     }
 }
 
