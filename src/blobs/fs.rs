@@ -37,7 +37,7 @@ use super::{
 
 /// Temporary files older than this are a crash's leftovers. Far above any write's deadline, so that another process on the
 /// same directory (a scrubber, an old replica draining) never loses one it is writing.
-const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
+const LEFTOVER: Duration = Duration::from_hours(24);
 
 /// Calls that may occupy a thread at once. Above what a disk's queue takes, below tokio's 512 blocking threads, which
 /// others need too.

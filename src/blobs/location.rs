@@ -44,7 +44,7 @@ impl fmt::Debug for Location {
 }
 
 /// Two digits make 256 folders: enough to keep a file system's directories small, few enough to make at start. Only
-/// `[0-9a-f/]`, because SeaweedFS refuses `//` and `../` and RGW chokes on `%`. Bytewise order of names is order of ids.
+/// `[0-9a-f/]`, because `SeaweedFS` refuses `//` and `../` and RGW chokes on `%`. Bytewise order of names is order of ids.
 pub(super) fn name_of(id: BlobId) -> String {
     let hex = id.to_string();
     format!("{}/{hex}", &hex[..2])

@@ -32,7 +32,7 @@ pub struct Whereabouts {
 /// The store's own answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// This store cannot be asked, or answers with nothing (SeaweedFS): the declaration stands alone, never "verified".
+    /// This store cannot be asked, or answers with nothing (`SeaweedFS`): the declaration stands alone, never "verified".
     Silent,
     /// It names the declared location.
     Agrees(String),

@@ -82,7 +82,7 @@ impl<S: BlobStore> FaultyStore<S> {
         *lock(&self.faults)
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014): each call takes the next number, whichever thread it comes from.
+    /// `SplitMix64` (Steele, Lea, Flood 2014): each call takes the next number, whichever thread it comes from.
     fn random(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut z = self.state.fetch_add(STEP, Ordering::SeqCst).wrapping_add(STEP);

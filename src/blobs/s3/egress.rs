@@ -19,6 +19,7 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use http::Uri;
+use http_body_util::Limited;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -34,6 +35,10 @@ use tokio_util::either::Either;
 
 /// Idle connections are closed after this: below the 60 s of common load balancers, so that we close first.
 const IDLE: Duration = Duration::from_secs(50);
+
+/// The longest body of an answer, in bytes: a blob, and room for a listing of long foreign names. The SDK reads errors and
+/// listings whole, however long a broken or hostile store makes them.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024 + 64 * 1024;
 
 /// Why no connection was made. Told apart from the network's failures because no retry helps.
 #[derive(Debug, thiserror::Error)]
@@ -198,9 +203,12 @@ impl HttpConnector for Egress {
         let answer = self.pool.request(request);
         HttpConnectorFuture::new(async move {
             let answer = answer.await.map_err(|error| ConnectorError::io(error.into()))?;
-            answer.map(SdkBody::from_body_1_x).try_into().map_err(
-                |error: aws_smithy_runtime_api::http::HttpError| ConnectorError::other(error.into(), None),
-            )
+            answer
+                .map(|body| SdkBody::from_body_1_x(Limited::new(body, ANSWER_BYTES_MAX)))
+                .try_into()
+                .map_err(|error: aws_smithy_runtime_api::http::HttpError| {
+                    ConnectorError::other(error.into(), None)
+                })
         })
     }
 }

@@ -245,7 +245,8 @@ impl BlobStore for S3Store {
                 .map_err(|error| error_of(Verb::Put, error));
             match sent {
                 Ok(_) => Ok(()),
-                Err(error) if error.kind() == ErrorKind::Exists => self.settle(&key, &bytes).await,
+                // Boxed: rare, and as large as the PUT itself.
+                Err(error) if error.kind() == ErrorKind::Exists => Box::pin(self.settle(&key, &bytes)).await,
                 // A bucket that is not there, or a proxy in between: a PUT has nothing to find.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     Err(Error::with(Verb::Put, ErrorKind::Misconfigured, error))

@@ -67,7 +67,8 @@ async fn everything(store: &Store, limit: usize) -> Vec<BlobId> {
         ids.extend(page.ids);
         match page.next {
             Some(next) => {
-                assert!(after.replace(next.clone()).is_none_or(|last| last < next), "a cursor went back")
+                let last = after.replace(next.clone());
+                assert!(last.is_none_or(|last| last < next), "a cursor went back");
             }
             None => return ids,
         }

@@ -131,7 +131,7 @@ async fn a_process_that_dies_at_any_point_of_a_put_leaves_no_torn_blob_and_loses
             // The leftover is invisible, survives a restart that could be a second process's, and goes after a day.
             assert_eq!(leftovers(&root), 1, "{point}");
             let clock = ManualClock::at(SystemClock.now());
-            clock.advance(Duration::from_secs(25 * 60 * 60));
+            clock.advance(Duration::from_hours(25));
             let settings = FsSettings { region: region(), root: root.clone() };
             let store = FsStore::open(settings, &clock, Arc::new(SystemEntropy)).await.unwrap();
             assert_eq!(leftovers(&root), 0, "{point}");

@@ -194,9 +194,9 @@ async fn a_store_elsewhere_than_declared_is_refused_and_silence_is_not_agreement
 async fn what_a_retrying_store_acknowledges_is_there_though_the_store_fails_every_third_time() {
     for seed in 0..20 {
         let faults = Faults { error_before: 150, error_after: 150, timeout_after: 50, ..Faults::default() };
-        let faulty = Arc::new(FaultyStore::new(MemoryStore::new(region()), faults, seed));
+        let inner = Arc::new(FaultyStore::new(MemoryStore::new(region()), faults, seed));
         let settings = RetrySettings { attempts_max: 8, ..QUICK };
-        let store = Retrying::new(Arc::clone(&faulty), settings, Arc::new(SystemEntropy));
+        let store = Retrying::new(Arc::clone(&inner), settings, Arc::new(SystemEntropy));
         for n in 0..50 {
             let at = somewhere();
             // Lost answers make the second try meet the first one's blob: success all the same.
@@ -204,9 +204,9 @@ async fn what_a_retrying_store_acknowledges_is_there_though_the_store_fails_ever
             assert_eq!(store.read(&at, 0..100).await.unwrap(), noise(n, 100), "seed {seed}");
             assert_eq!(store.head(&at).await.unwrap().len, 100);
             store.delete(&at).await.unwrap();
-            assert_eq!(faulty.inner().head(&at).await.unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(inner.inner().head(&at).await.unwrap_err().kind(), ErrorKind::NotFound);
         }
-        assert!(faulty.struck() > 20, "seed {seed} met no faults");
+        assert!(inner.struck() > 20, "seed {seed} met no faults");
     }
 }
 

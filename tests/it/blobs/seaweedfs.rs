@@ -117,7 +117,7 @@ async fn two_prefixes_of_one_bucket_do_not_see_each_other(server: &Seaweed) {
     assert_eq!((page.ids.len(), page.foreign), (0, 1));
 }
 
-/// SeaweedFS answers every `GetBucketLocation` with an empty location.
+/// `SeaweedFS` answers every `GetBucketLocation` with an empty location.
 async fn a_store_that_does_not_say_where_it_is_stays_declared(server: &Seaweed) {
     let declared_location = Some("gra".to_owned());
     let store =
@@ -128,4 +128,53 @@ async fn a_store_that_does_not_say_where_it_is_stays_declared(server: &Seaweed) 
     assert!(found.asked > Timestamp::from_millis(0));
     let about = store.describe();
     assert_eq!((about.kind, about.endpoint_host.as_deref()), (StoreKind::S3, Some("127.0.0.1")));
+}
+
+/// Not a check: prints what a put and a read of 4 KiB cost through each driver.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: run it alone, with --nocapture"]
+async fn rates() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = seaweed::shared().await;
+    let stores: [(&str, Store); 3] = [
+        ("memory", Arc::new(terroir::blobs::MemoryStore::new(region()))),
+        ("fs", Arc::new(super::fs_store(&temp.path().join("store")).await)),
+        ("s3-seaweedfs", store(server.bucket(&region()).await)),
+    ];
+    for (kind, store) in stores {
+        for tasks in [1_u32, 16] {
+            rate(kind, &store, tasks).await;
+        }
+    }
+}
+
+async fn rate(kind: &str, store: &Store, tasks: u32) {
+    const EACH: u32 = 200;
+    let places: Vec<Vec<_>> = (0..tasks).map(|_| (0..EACH).map(|_| somewhere()).collect()).collect();
+    for verb in ["put", "read"] {
+        let (cpu, started) = (cpu_seconds(), std::time::Instant::now());
+        let work = places.iter().cloned().map(|places| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move {
+                for at in places {
+                    if verb == "put" {
+                        store.put(&at, sealed(&at, 1, 4096)).await.unwrap();
+                    } else {
+                        store.read(&at, 0..4096).await.unwrap();
+                    }
+                }
+            })
+        });
+        futures_util::future::join_all(work).await;
+        let (wall, n) = (started.elapsed().as_secs_f64(), f64::from(tasks * EACH));
+        let cpu = (cpu_seconds() - cpu) / n * 1e6;
+        println!("rate {kind} {verb} 4 KiB x{tasks}: {:.0}/s, {cpu:.0} us of CPU each", n / wall);
+    }
+}
+
+/// Time this process has spent on a CPU (proc(5), `stat`: user and system, in ticks of 10 ms).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }

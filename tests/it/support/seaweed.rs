@@ -1,4 +1,4 @@
-//! A real S3 store on loopback: SeaweedFS, started once per test process and gone with it.
+//! A real S3 store on loopback: `SeaweedFS`, started once per test process and gone with it.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,19 +16,20 @@ const ACCESS_KEY: &str = "tests-access-key";
 const SECRET_KEY: &str = "tests-secret-key";
 
 /// A cold start takes 1.3 s on an idle machine; this is for one that compiles next to it.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 /// Keeps its server alive as long as its standard input is open, then kills it and removes its files: also if the test
-/// process is itself killed, which no destructor survives.
-const KEEPER: &str = r#"dir=$1; shift
+/// process is itself killed, which no destructor survives. Its sockets have fixed places outside of its folder.
+const KEEPER: &str = r#"dir=$1; ports=$2; shift 2
 "$@" </dev/null >"$dir/log" 2>&1 &
 server=$!
 cat >/dev/null
 kill -9 $server 2>/dev/null
 wait $server 2>/dev/null
+for port in $ports; do rm -f /tmp/seaweedfs-*-$port.sock /tmp/seaweedfs-*-$((port + 10000)).sock; done
 rm -rf "$dir""#;
 
-/// A running SeaweedFS with one identity and any number of buckets.
+/// A running `SeaweedFS` with one identity and any number of buckets.
 #[derive(Debug)]
 pub(crate) struct Seaweed {
     port: u16,
@@ -66,6 +67,7 @@ impl Seaweed {
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "sh"])
             .arg(&dir)
+            .arg([master, volume, filer, s3, admin].map(|port| port.to_string()).join(" "))
             .arg(weed)
             .arg("mini")
             .arg(format!("-dir={}", dir.join("data").display()))
@@ -77,8 +79,6 @@ impl Seaweed {
             .args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"])
             .arg(format!("-s3.localSocket={}", dir.join("s3.sock").display()))
             .arg(format!("-s3.config={}", dir.join("s3.json").display()))
-            // It puts its sockets there.
-            .env("TMPDIR", &dir)
             .current_dir(&dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
