@@ -1,0 +1,181 @@
+//! Rules on source files: module comments, sizes, words, and what must never be committed.
+
+use crate::tokens::{Token, lex, without_tests};
+
+/// Non-test lines a file may have.
+const LINES_MAX: usize = 600;
+/// Non-test lines of the middle file.
+const LINES_MEDIAN_MAX: usize = 200;
+
+/// `//!` first: a reader knows what a file owns before its first `use`.
+pub(crate) fn opens_with_a_module_comment(path: &str, source: &str) -> Vec<String> {
+    let said = source
+        .strip_prefix("//! ")
+        .is_some_and(|rest| rest.lines().next().is_some_and(|line| line.len() >= 10));
+    if said { Vec::new() } else { vec![format!("{path}:1: does not open with `//!` and what it owns")] }
+}
+
+pub(crate) fn sizes(files: &[(String, usize)]) -> Vec<String> {
+    let mut complaints: Vec<String> = files
+        .iter()
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(path, lines)| format!("{path}: {lines} non-test lines, more than {LINES_MAX}"))
+        .collect();
+    let mut sorted: Vec<usize> = files.iter().map(|(_, lines)| *lines).collect();
+    sorted.sort_unstable();
+    match sorted.get(sorted.len() / 2) {
+        Some(median) if *median > LINES_MEDIAN_MAX => {
+            complaints
+                .push(format!("the median file has {median} non-test lines, more than {LINES_MEDIAN_MAX}"));
+        }
+        Some(_) => {}
+        None => complaints.push("no files to measure".to_owned()),
+    }
+    complaints
+}
+
+/// Definitions against the glossary, and unfinished work.
+pub(crate) fn words(path: &str, source: &str) -> Vec<String> {
+    let tokens = without_tests(&lex(source));
+    let mut complaints = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        let next = |offset: usize| tokens.get(index + offset);
+        if let Some(name) = next(1).filter(|name| name.is_ident()) {
+            complaints.extend(definition(path, token, name));
+        }
+        let is_macro = next(1).is_some_and(|bang| bang.is("!"));
+        if is_macro && ["todo", "unimplemented", "dbg"].contains(&token.text.as_str()) {
+            complaints.push(format!("{path}:{}: {}! is unfinished work", token.line, token.text));
+        }
+    }
+    complaints
+}
+
+fn definition(path: &str, keyword: &Token, name: &Token) -> Option<String> {
+    let at = format!("{path}:{}", name.line);
+    let lower = name.text.to_ascii_lowercase();
+    match keyword.text.as_str() {
+        "fn" if lower.starts_with("get_") => Some(format!("{at}: {}: no `get_` prefixes", name.text)),
+        "fn" if lower.starts_with("encrypt") || lower.starts_with("decrypt") => {
+            Some(format!("{at}: {}: blobs are sealed and opened, keys wrapped and unwrapped", name.text))
+        }
+        // The S3 dialect has bucket policies and POST policies; nothing of ours is one.
+        "struct" | "enum" | "trait" | "type" if lower.contains("policy") && !path.starts_with("src/s3/") => {
+            Some(format!(
+                "{at}: {}: `policy` is a foreign word here; we have placements and refusals",
+                name.text
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// Machine paths, registry hosts, other documents' names, and the shapes of secrets. Patterns are put together here so
+/// that this file does not contain what it looks for.
+pub(crate) fn leaks(path: &str, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for (pattern, why) in patterns() {
+            if line.contains(&pattern) {
+                complaints.push(format!("{path}:{}: {why}", number + 1));
+            }
+        }
+        if access_key_id(line) {
+            complaints.push(format!("{path}:{}: looks like a real access key id", number + 1));
+        }
+    }
+    complaints
+}
+
+fn patterns() -> Vec<(String, &'static str)> {
+    let of = |parts: &[&str]| parts.concat();
+    vec![
+        (of(&["/wo", "rk/"]), "a machine's path"),
+        (of(&["/ro", "ot/"]), "a machine's path"),
+        (of(&["/ho", "me/"]), "a machine's path"),
+        (of(&["/Use", "rs/"]), "a machine's path"),
+        (of(&["py", "pi.org"]), "a registry's host"),
+        (of(&["python", "hosted.org"]), "a registry's host"),
+        (of(&["static.", "crates.io"]), "a registry's host"),
+        (of(&["index.", "crates.io"]), "a registry's host"),
+        (of(&["npm", "js.org"]), "a registry's host"),
+        (of(&["deb.", "debian.org"]), "a registry's host"),
+        (of(&["shared/", "design"]), "a document that is not part of this repository"),
+        (of(&["BRIEF", ".md"]), "a document that is not part of this repository"),
+        (of(&["PRIVATE ", "KEY-----"]), "a private key"),
+        (of(&["AGE-SECRET-", "KEY-"]), "a private key"),
+        (of(&["gh", "p_"]), "an access token"),
+        (of(&["xo", "xb-"]), "an access token"),
+        (of(&["\"type\": \"service_", "account\""]), "a cloud service account key"),
+    ]
+}
+
+/// `AKIA`/`ASIA` and 16 capitals or digits, unless it is AWS's documentation example.
+fn access_key_id(line: &str) -> bool {
+    ["AKIA", "ASIA"].iter().any(|prefix| {
+        line.match_indices(prefix).any(|(start, _)| {
+            let id = &line[start..];
+            let length =
+                id.bytes().take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()).count();
+            length == 20 && !id[..20].contains("EXAMPLE")
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_module_comment_is_found() {
+        assert!(opens_with_a_module_comment("a.rs", "//! What it owns, said.\n").is_empty());
+        for bad in [
+            "",
+            "use x;\n//! late",
+            "// not a module comment",
+            "//!\n",
+            "//! x\n",
+            "\n//! What it owns, late.",
+        ] {
+            assert_eq!(opens_with_a_module_comment("a.rs", bad).len(), 1, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn long_files_and_a_long_median_are_found() {
+        assert_eq!(sizes(&[("a".into(), 601), ("b".into(), 3), ("c".into(), 3)]).len(), 1);
+        assert_eq!(sizes(&[("a".into(), 201), ("b".into(), 300), ("c".into(), 3)]).len(), 1);
+        assert!(sizes(&[("a".into(), 600), ("b".into(), 200), ("c".into(), 3)]).is_empty());
+        assert_eq!(sizes(&[]).len(), 1);
+    }
+
+    #[test]
+    fn words_against_the_glossary_are_found() {
+        for bad in [
+            "fn get_name() {}",
+            "pub fn encrypt(x: u8) {}",
+            "fn decrypt_blob() {}",
+            "struct RetryPolicy;",
+            "enum Policy {}",
+            "fn f() { todo!() }",
+            "fn f() { dbg!(1); }",
+        ] {
+            assert_eq!(words("src/vault/a.rs", bad).len(), 1, "{bad}");
+        }
+        assert!(words("src/s3/post.rs", "struct PostPolicy;").is_empty());
+        assert!(words("src/vault/a.rs", "fn f() { cipher.encrypt(x); map.get(1); }").is_empty());
+    }
+
+    #[test]
+    fn leaks_are_found() {
+        for bad in [
+            ["cd /wo", "rk/x"].concat(),
+            ["-----BEGIN PRIVATE ", "KEY-----"].concat(),
+            ["key = AKIA", "ABCDEFGHIJKLMNOP"].concat(),
+            ["index = files.python", "hosted.org"].concat(),
+        ] {
+            assert_eq!(leaks("a", &bad).len(), 1, "{bad}");
+        }
+        assert!(leaks("a", "AKIAIOSFODNN7EXAMPLE and framework/x and AKIA").is_empty());
+    }
+}
