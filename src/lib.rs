@@ -21,6 +21,7 @@ pub mod placement;
 pub mod s3;
 pub mod server;
 pub mod settings;
+pub mod stack;
 pub mod telemetry;
 pub mod tenants;
 pub mod vault;

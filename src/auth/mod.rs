@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http_body::Body;
 
-use crate::model::{Credential, RegionId, Tenant, Timestamp};
+use crate::model::{AccessKeyId, Credential, RegionId, Tenant, Timestamp};
 use crate::s3::{self, BodyKind, Call, Code, Payload, PayloadPlan, Presented, S3Error, SigningKey};
 use crate::tenants::{Directory, Identity, Reason};
 
@@ -84,7 +84,7 @@ impl Cause {
     fn of(code: Code) -> Self {
         match code {
             Code::SignatureDoesNotMatch => Self::BadSignature,
-            Code::RequestTimeTooSkewed | Code::ExpiredPresign => Self::Expired,
+            Code::RequestTimeTooSkewed => Self::Expired,
             Code::AccessDenied => Self::Anonymous,
             _ => Self::Malformed,
         }
@@ -118,6 +118,7 @@ impl From<S3Error> for Denied {
 impl<B> Identified<B>
 where
     B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Verifies the signature of `parts` (header or query, Signature V4) against the directory.
     ///
@@ -132,7 +133,11 @@ where
         now: Timestamp,
     ) -> Result<Self, Denied> {
         let presented = Presented::from_parts(parts)?;
-        let known = directory.lookup_text(presented.key_id());
+        // A key id that is not of our form is nobody's; saying so gives nothing away.
+        let Ok(key_id) = presented.key_id().parse::<AccessKeyId>() else {
+            return Err(Denied::unidentified(Reason::UnknownKey));
+        };
+        let known = directory.lookup(&key_id);
         let secret = match &known {
             Ok(identity) => &identity.credential.secret,
             Err(unidentified) => unidentified.decoy(),
@@ -142,7 +147,7 @@ where
         let identity = known.map_err(|unidentified| Denied::unidentified(unidentified.reason))?;
         let verified = verdict?;
         let plan = PayloadPlan::from_parts(parts, &call)?;
-        let body = Payload::new(body, plan, &verified);
+        let body = Payload::new(body, &plan, &verified);
         let Identity { tenant, credential } = identity;
         Ok(Self { call, caller: Caller { tenant, credential }, origin, body })
     }
@@ -192,6 +197,7 @@ impl<B> Permitted<B> {
 impl<B> Permitted<B>
 where
     B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Reads the body as a document of at most `bytes_max`, if the call's body is one: placement may depend on it.
     pub async fn read_document(&mut self, bytes_max: usize) -> Result<Option<Bytes>, S3Error> {

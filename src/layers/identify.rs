@@ -33,6 +33,7 @@ impl Identify {
 impl<B> Step<Decoded<B>> for Identify
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Out = Permitted<B>;
 

@@ -12,7 +12,7 @@ mod step;
 pub use decode::{Decode, Decoded};
 pub use identify::Identify;
 pub use limits::{Limits, LimitsLayer};
-pub use place::{BucketRules, Place, PlacedOrRefused};
+pub use place::Place;
 pub use record::Record;
 pub use redirect::Redirect;
 pub use respond::{Respond, RespondLayer};

@@ -77,6 +77,7 @@ impl Place {
     async fn question<B>(&self, permitted: &mut Permitted<B>) -> Result<(Operation, Option<Bytes>), S3Error>
     where
         B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let document = permitted.read_document(xml::DOCUMENT_BYTES_MAX).await?;
         Ok((self.operation(permitted, document.as_ref()).await?, document))
@@ -117,6 +118,7 @@ impl Place {
 impl<B> Step<Permitted<B>> for Place
 where
     B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Out = Placed<B>;
 

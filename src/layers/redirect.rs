@@ -43,8 +43,8 @@ impl<B: Send + 'static> Step<(Origin, Request<B>)> for Redirect {
                 // A region that is in no catalogue gets no address: unknown is an error, never a default.
                 Err(match self.catalogue.region(id.region()) {
                     Some(region) => S3Error::new(Code::PermanentRedirect)
-                        .with_region(region.id().as_str())
-                        .with_endpoint(region.public_endpoint())
+                        .with_region(region.signing_scope.as_str())
+                        .with_endpoint(region.endpoints.s3.to_string())
                         .closing(),
                     None => S3Error::new(Code::InvalidAccessKeyId).closing(),
                 })

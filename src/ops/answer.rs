@@ -3,9 +3,8 @@
 //! Two messages for each: the public one here, the internal one in the log, written once.
 
 use crate::audit::Outcome;
-use crate::index::IndexError;
 use crate::s3::{Code, S3Error};
-use crate::vault::{VaultError, WriteError};
+use crate::vault::{IndexError, VaultError, WriteError};
 
 /// A failed operation: what the client is told, and how it is recorded.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! Lists: objects of a bucket, parts of an upload, uploads of a bucket. Answered by the index alone.
 
-use crate::index::{ListRequest, Position as After};
 use crate::s3::reply::{self, ListedObject, ListedPart, ListedUpload, ObjectPage, PartPage, UploadPage};
 use crate::s3::{ListMultipartUploads, ListObjects, ListParts, Position, S3Error};
+
+use crate::vault::{ListRequest, Position as After};
 
 use super::Context;
 use super::answer::Failure;

@@ -4,11 +4,10 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body::Body as HttpBody;
 
-use crate::index::Precondition;
 use crate::model::{BucketName, Checksum, ClassId, ObjectMeta, Resolved};
 use crate::s3::reply::{self, DeletedEntry, ObjectHead, Outcome};
 use crate::s3::{Code, ObjectId, Payload, PutObject, ReadObject, S3Error, WriteCondition, xml};
-use crate::vault::{Source, Stored, Write};
+use crate::vault::{Precondition, Source, Stored, Write};
 
 use super::answer::Failure;
 use super::body::Answer;
