@@ -10,7 +10,7 @@ mod logging;
 mod metrics;
 mod redacted;
 
-pub use logging::{LogFormat, LoggingError, filter, init_logging};
+pub use logging::{FILTER_VARIABLE, LogFormat, LoggingError, filter, init_logging};
 pub use metrics::{
     AuditEvent, Counter, Direction, Gauge, Histogram, IndexVerb, KeyVerb, Metrics, Operation, RefusalCode,
     StatusClass, StoreOutcome, StoreVerb,
