@@ -689,9 +689,11 @@ def mutations(rng):
             tags = spec.attribute_tags
             tags[tag], tags[other] = tags[other], tags[tag]
         add(f"attributes {tag} and {other} swapped", swap)
-    for name in ("format_version", "suite", "flags", "nonce", "tag", "wrapped", "commitment", "pad", "iv", "segment", "message_key",
+    for name in ("format_version", "suite", "flags", "nonce", "tag", "wrapped", "commitment", "pad", "iv", "segment",
                  "field_version", "field_salt"):
         set_attribute(name, getattr(plain, name) + rng.choice((1, 2)))
+    # More than the 48 bytes of its hash cannot be had, so only less is a change.
+    set_attribute("message_key", plain.message_key - 1)
     # Limits that the largest vectors stand at.
     set_attribute("locator_max", plain.locator_max - 1)
     for name in ("hash", "floe_hash", "page_digest", "pseudonym_hash"):

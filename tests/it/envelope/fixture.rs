@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 use terroir::envelope::{
-    Binding, BlobEntry, BodySealer, Checksum, ChecksumAlgorithm, ChecksumKind, ContentHeaders, Dek, Kek,
-    Locator, Manifest, RandomFailed, Sealed, SealedVersion, Sealer, SubjectKey,
+    Binding, BlobEntry, BodySealer, Checksum, ChecksumAlgorithm, ChecksumKind, ContentHeaders, Dek, Expected,
+    Kek, Locator, Manifest, RandomFailed, Sealed, SealedVersion, Sealer, SubjectKey,
 };
 
 /// Bytes that look random and depend on `seed` alone: SHA-256(seed ‖ block number), block after block.
@@ -114,6 +114,11 @@ impl World {
 
     pub(crate) fn id(&self, name: &str) -> [u8; 16] {
         seeded_bytes(&format!("{} {name}", self.seed))
+    }
+
+    /// What a reader who knows all but the blob expects.
+    pub(crate) fn expected(&self) -> Expected {
+        Expected { blob: None, ..Expected::exactly(&self.binding, [0; 16]) }
     }
 
     /// Runs `f` with a sealer over this world's keys.
