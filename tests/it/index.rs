@@ -1,4 +1,4 @@
-//! Integration tests of `index`: the contract on every implementation, and what is SQLite's alone.
+//! Integration tests of `index`: the contract on every implementation, and what is `SQLite`'s alone.
 
 mod contract;
 mod fixture;

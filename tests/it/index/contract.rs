@@ -906,7 +906,7 @@ async fn uploads_are_listed_in_pages(index: Shared) {
         let page = index.list_uploads(OURS, &bucket("records"), "", marker, 1).await.unwrap();
         let ListUploads::Page(page) = page else { panic!("{page:?}") };
         listed.extend(page.uploads.iter().map(|entry| (entry.key.as_str().to_owned(), entry.upload)));
-        after = listed.last().cloned();
+        after.clone_from(&listed.last().cloned());
         if !page.more {
             break;
         }
@@ -1061,7 +1061,7 @@ async fn a_size_no_engine_can_hold_is_refused(index: Shared) {
 async fn rows_do_not_print_names(index: Shared) {
     const MARKER: &str = "jeanne-martin";
     with_keys(&index, &["jeanne-martin/ecg", "jeanne-martin"]).await;
-    let (open, _) = (upload("records", MARKER), ());
+    let open = upload("records", MARKER);
     index.create_upload(open.clone()).await.unwrap();
     let asked = request(MARKER, MARKER, Some(Position::AfterKey(MARKER.to_owned())), 5);
     let listed = page(&*index, "records", &request(MARKER, "/", None, 1)).await;

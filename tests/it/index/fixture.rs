@@ -15,7 +15,7 @@ use terroir::model::{
 };
 
 /// How long the fixtures' indexes keep replaced blobs.
-pub(super) const RECLAIM_DELAY: Duration = Duration::from_secs(3600);
+pub(super) const RECLAIM_DELAY: Duration = Duration::from_hours(1);
 pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 pub(super) const OURS: TenantCode = TenantCode::from_bytes([1; 16]);
 pub(super) const THEIRS: TenantCode = TenantCode::from_bytes([2; 16]);
