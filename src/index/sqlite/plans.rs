@@ -9,7 +9,7 @@ use super::{Opening, SqliteOptions, list, sql};
 use crate::model::{SystemEntropy, Timestamp};
 
 /// Statements, with whether they may sort what a bounded walk found.
-const STATEMENTS: [(&str, &str, bool); 26] = [
+const STATEMENTS: [(&str, &str, bool); 25] = [
     ("lookup", sql::LOOKUP, false),
     ("version", sql::VERSION, false),
     ("bucket", sql::BUCKET, false),
@@ -19,9 +19,8 @@ const STATEMENTS: [(&str, &str, bool); 26] = [
     ("delete target", sql::DELETE_TARGET, false),
     ("list", sql::LIST, false),
     ("list with delimiter", list::WALK, true),
-    ("blobs to reclaim", sql::BLOBS_RECLAIM, false),
-    ("blobs delete", sql::BLOBS_DELETE, false),
-    ("part's blobs to reclaim", sql::PART_BLOBS_RECLAIM, false),
+    ("blobs of a version", "DELETE FROM blobs WHERE version_id = $1", false),
+    ("blobs of a part", "SELECT blob_id FROM blobs WHERE version_id = $1 AND part = $2", false),
     ("due", sql::RECLAIM_DUE, false),
     ("forget", sql::RECLAIM_FORGET, false),
     ("upload", sql::UPLOAD, false),
@@ -74,10 +73,16 @@ async fn no_statement_scans_or_sorts_a_table() {
             "{name} sorts: {steps:#?}"
         );
     }
-    for (name, statement) in [("list", sql::LIST), ("list with delimiter", list::WALK), ("uploads", sql::UPLOADS)] {
+    for (name, statement) in
+        [("list", sql::LIST), ("list with delimiter", list::WALK), ("uploads", sql::UPLOADS)]
+    {
         let steps = plan(&mut conn, statement).await.join("\n");
         let ranges = steps.matches("key>? AND key<?").count();
-        assert_eq!(ranges, if name == "list with delimiter" { 2 } else { 1 }, "{name} must seek a range: {steps}");
+        assert_eq!(
+            ranges,
+            if name == "list with delimiter" { 2 } else { 1 },
+            "{name} must seek a range: {steps}"
+        );
     }
     let scanning = plan(&mut conn, "SELECT 1 FROM versions WHERE etag = $1").await;
     assert!(scanning.iter().any(|step| is_scan(step)), "the test would notice: {scanning:#?}");
