@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::leaf::{Endpoint, parse_some};
-use super::region::{Audit, FacetName, Index, Keys, LocalPath, Overlaid, Region, Store};
+use super::parts::{Audit, Index, Keys, LocalPath, Store};
+use super::region::{FacetName, Overlaid, Region};
 use super::{Authority, Catalogue, Finding, Severity};
 use crate::model::RegionId;
 

@@ -145,9 +145,12 @@ impl std::fmt::Display for ClassFrom {
 /// Placements for the tests of modules that stand above this one and do not test the decision itself.
 #[cfg(feature = "testing")]
 pub mod testing {
-    use super::*;
+    use super::{Arc, ClassFrom, ClassProfile, ContentHash, Placement, RegionId, TenantCode};
 
     /// A placement in `region` for tenant `clinic`, class `health` (code 3).
+    ///
+    /// # Panics
+    /// Never: the names are constant and the file is one that the checks hold to be sound.
     #[expect(
         clippy::unwrap_used,
         reason = "constant names, and a file that the checks of the catalogue hold to be sound"

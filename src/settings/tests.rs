@@ -70,8 +70,7 @@ fn the_defaults_are_the_documented_ones_and_lie_in_their_own_ranges() {
         assert!(printed.lines().any(|printed| printed == line), "{line}");
     }
     // What is printed can be read back, so each default lies in its own range.
-    let file: String =
-        printed.lines().map(|line| format!("{}\n", line.trim_start_matches("limits."))).collect();
+    let file = printed.replace("limits.", "");
     let again = Settings::parse("f", &format!("environment = \"prod\"\n[limits]\n{file}")).unwrap();
     assert_eq!(again.limits, defaults);
 }
