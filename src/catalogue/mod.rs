@@ -34,8 +34,8 @@ pub use leaf::{Authority, Country, Day, Endpoint, InvalidLeaf};
 pub use overlay::{Overlay, OverlayError, RegionOverlay};
 pub use parts::{Audit, GcsStore, Index, Keys, LocalPath, Postgres, S3Store, Store};
 pub use region::{
-    Certificate, CertificateKind, Endpoints, Evidence, Facet, FacetName, Facets, Names, Operator, Overlaid,
-    Parent, Place, Regime, Region, Standing,
+    Certificate, CertificateKind, Endpoints, Evidence, Facet, FacetName, Facets, LocalPaths, Names, Operator,
+    Overlaid, Parent, Place, Regime, Region, Standing,
 };
 pub use tree::{Source, Tree, TreeError};
 

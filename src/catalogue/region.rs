@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -51,10 +52,41 @@ pub struct Region {
 }
 
 impl Region {
+    /// Where the region's own files are on this machine, under `state_dir` unless its file says otherwise.
+    pub fn local_paths(&self, state_dir: &Path) -> LocalPaths {
+        LocalPaths {
+            store: match &self.store {
+                Store::Fs(folder) => Some(state_dir.join(&folder.path)),
+                Store::S3(_) | Store::Gcs(_) | Store::Memory {} => None,
+            },
+            index: match &self.index {
+                Index::Sqlite(file) => Some(state_dir.join(&file.path)),
+                Index::Postgres(_) => None,
+            },
+            keys: match &self.keys {
+                Keys::LocalFile(file) => Some(state_dir.join(&file.path)),
+            },
+            audit: state_dir.join(&self.audit.directory),
+        }
+    }
+
     /// Every host the region's connectors may reach: the union of its facets' hosts. Anything else is refused.
     pub fn egress(&self) -> BTreeSet<&Authority> {
         self.facets.iter().flat_map(|(_, facet)| &facet.hosts).collect()
     }
+}
+
+/// A region's files on one machine; `None` where the part is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalPaths {
+    /// The folder of blobs.
+    pub store: Option<PathBuf>,
+    /// The index's database file.
+    pub index: Option<PathBuf>,
+    /// The file of root keys.
+    pub keys: Option<PathBuf>,
+    /// The folder of the audit log.
+    pub audit: PathBuf,
 }
 
 /// A name in the two languages of the reports.
