@@ -1,7 +1,7 @@
 //! The index of one region: which versions exist under which names, which blobs they are, and what waits to be deleted.
 //!
 //! The store holds sealed blobs under opaque names; everything S3 needs to answer by name lives here. [`Index`] is the
-//! contract, `SqliteIndex` the embedded implementation. One contract suite runs on every implementation.
+//! contract, [`SqliteIndex`] the embedded implementation. One contract suite runs on every implementation.
 //!
 //! Rules that every implementation keeps:
 //!  - *Bytes first*: a version is committed only after its blobs are durable, so never a version without bytes.
@@ -15,6 +15,7 @@
 mod error;
 mod outcomes;
 mod rows;
+mod sql;
 mod sqlite;
 
 use std::fmt;
@@ -36,7 +37,7 @@ pub use rows::{
     ListRequest, NamedVersion, NewBlob, NewPart, NewUpload, NewVersion, PartRow, PartsPage, Position,
     ReclaimReason, ReclaimRow, Sequence, Upload, UploadEntry, UploadsPage, VersionRow,
 };
-pub use sqlite::{Opening, SqliteOptions};
+pub use sqlite::{Opening, SqliteIndex, SqliteOptions};
 
 /// Entries on one page, and keys in one `delete_many` (S3 API reference, `ListObjectsV2`, `DeleteObjects`).
 pub const PAGE_MAX: u16 = 1000;
