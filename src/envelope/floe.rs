@@ -323,3 +323,140 @@ fn floe_kdf(
     zeroize::Zeroize::zeroize(block.as_mut_slice());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; KEY_BYTES] = [0; KEY_BYTES];
+    const AAD: &[u8] = b"This is AAD";
+
+    /// Opens a whole ciphertext of any parameters by its own length words, as FLOE's `kats/` need.
+    fn open_all(
+        ciphertext: &[u8],
+        rotation_bits: u32,
+        implementation: Implementation,
+    ) -> Result<Vec<u8>, EnvelopeError> {
+        let (header, mut rest) = ciphertext.split_first_chunk().ok_or(EnvelopeError::Truncated)?;
+        let segment_bytes = u32::from_be_bytes(header[2..6].try_into().unwrap());
+        let params = Params { segment_bytes, rotation_bits };
+        let message = Message::open(implementation, params, &KEY, &FloeHeader::from_bytes(*header), AAD)?;
+        let mut clear = Vec::new();
+        for position in 0.. {
+            let word = rest.first_chunk().ok_or(EnvelopeError::Truncated)?;
+            let last = *word != NOT_FINAL;
+            let length = if last { u32::from_be_bytes(*word) } else { segment_bytes };
+            let (segment, after) = rest.split_at_checked(length as usize).ok_or(EnvelopeError::Truncated)?;
+            let mut out = vec![0; segment.len().saturating_sub(SEGMENT_OVERHEAD_BYTES)];
+            message.open_into(position, last, segment, &mut out)?;
+            let mut in_place = segment.to_vec();
+            assert_eq!(message.open_in_place(position, last, &mut in_place)?, out);
+            clear.extend_from_slice(&out);
+            rest = after;
+            if last {
+                return if rest.is_empty() { Ok(clear) } else { Err(EnvelopeError::TrailingBytes) };
+            }
+        }
+        Err(EnvelopeError::Truncated)
+    }
+
+    struct KnownAnswer {
+        name: String,
+        rotation_bits: u32,
+        plaintext: Vec<u8>,
+        ciphertext: Vec<u8>,
+    }
+
+    fn known_answers() -> Vec<KnownAnswer> {
+        let json: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/floe.json")).unwrap();
+        let field = |case: &serde_json::Value, name: &str| hex::decode(case[name].as_str().unwrap()).unwrap();
+        let cases = json["cases"].as_array().unwrap().iter();
+        cases
+            .map(|case| KnownAnswer {
+                name: case["name"].to_string(),
+                rotation_bits: u32::try_from(case["rotation_bits"].as_u64().unwrap()).unwrap(),
+                plaintext: field(case, "plaintext"),
+                ciphertext: field(case, "ciphertext"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn published_known_answers_open_with_both_implementations() {
+        let cases = known_answers();
+        assert_eq!(cases.len(), 11);
+        for KnownAnswer { name, rotation_bits, plaintext, ciphertext } in cases {
+            for implementation in [Implementation::AwsLc, Implementation::AesGcm] {
+                let opened = open_all(&ciphertext, rotation_bits, implementation);
+                assert_eq!(opened.as_ref(), Ok(&plaintext), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_changed_byte_of_a_known_answer_is_refused() {
+        let KnownAnswer { name, ciphertext, .. } = known_answers().remove(0);
+        for at in 0..ciphertext.len() {
+            let mut changed = ciphertext.clone();
+            changed[at] ^= 1;
+            assert!(open_all(&changed, FLOE_ROTATION_BITS, Implementation::AwsLc).is_err(), "{name} at {at}");
+        }
+    }
+
+    #[test]
+    fn segment_keys_rotate_with_the_position() {
+        let params = Params { segment_bytes: 64, rotation_bits: 2 };
+        let (sealer, header) = Message::seal(Implementation::AesGcm, params, &KEY, [5; 32], AAD).unwrap();
+        let mut body = header.as_bytes().to_vec();
+        for position in 0..20 {
+            let mut segment = [u8::try_from(position).unwrap(); 64];
+            sealer.seal_in_place(position, position == 19, &[1; 12], &mut segment).unwrap();
+            body.extend_from_slice(&segment);
+        }
+        let clear = open_all(&body, 2, Implementation::AwsLc).unwrap();
+        assert_eq!(clear.len(), 20 * 32);
+        assert_eq!(clear[13 * 32..14 * 32], [13; 32]);
+        assert_eq!(
+            open_all(&body, 3, Implementation::AwsLc),
+            Err(EnvelopeError::SegmentAuth { position: 4 })
+        );
+    }
+
+    #[test]
+    fn a_segment_must_have_its_length() {
+        let params = Params { segment_bytes: 64, rotation_bits: 20 };
+        let (message, _) = Message::seal(Implementation::AwsLc, params, &KEY, [5; 32], AAD).unwrap();
+        let mismatch = Err(EnvelopeError::LengthMismatch { what: "segment" });
+        for (bytes, last) in [(0, true), (31, true), (63, false), (65, true), (65, false)] {
+            assert_eq!(message.seal_in_place(0, last, &[0; 12], &mut vec![0; bytes]), mismatch);
+            assert_eq!(message.open_into(0, last, &vec![0; bytes], &mut []), mismatch);
+        }
+    }
+
+    /// Runs the published files with long segments, which are too large to carry: `FLOE_KATS=<dir> cargo test -- --ignored floe`.
+    #[test]
+    #[ignore = "needs the FLOE specification's kats/ directory in FLOE_KATS"]
+    fn published_files_open() {
+        let dir = std::path::PathBuf::from(std::env::var_os("FLOE_KATS").unwrap());
+        let mut opened = 0;
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let Some(stem) = name.strip_suffix("_ct.txt") else { continue };
+            let rotation_bits = if stem.ends_with("rotation") { 2 } else { FLOE_ROTATION_BITS };
+            let read = |suffix: &str| {
+                let text = std::fs::read_to_string(dir.join(format!("{stem}{suffix}"))).unwrap();
+                hex::decode(text.trim()).unwrap()
+            };
+            for implementation in [Implementation::AwsLc, Implementation::AesGcm] {
+                assert_eq!(
+                    open_all(&read("_ct.txt"), rotation_bits, implementation),
+                    Ok(read("_pt.txt")),
+                    "{stem}"
+                );
+            }
+            opened += 1;
+        }
+        assert!(opened >= 17, "{opened} files");
+    }
+}

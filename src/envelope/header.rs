@@ -291,7 +291,7 @@ impl Header {
         if self.kind.has_body() != (self.body_bytes != 0) || u64::from(self.body_bytes) > body_max {
             return invalid("body length");
         }
-        if !self.kind.has_body() && self.ordinal != 0 {
+        if self.kind != Kind::Body && self.ordinal != 0 {
             return invalid("ordinal");
         }
         Ok(())

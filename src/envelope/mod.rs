@@ -23,6 +23,7 @@ mod pages;
 mod plan;
 mod record;
 mod sealed;
+mod verify;
 
 pub use body::{BodyOpener, BodySealer, SealedBody, body_bytes, segment_count};
 pub use cipher::{Implementation, self_test};

@@ -15,7 +15,7 @@ use super::labels::{
 };
 use super::locator::{Locator, seal_locator};
 use super::manifest::{BlobEntry, Blobs, Manifest, Root, Totals};
-use super::manifest_codec::encode_root;
+use super::manifest_codec::{decode_root, encode_root};
 use super::pages::{PageDescriptor, PageTable, pages_bytes, seal_pages};
 use super::sealed::{Record, Sealed};
 
@@ -111,8 +111,8 @@ impl Sealer<'_> {
         self.version_paged(blob, manifest, entries, u16::try_from(entries_per_page).unwrap_or(0), random)
     }
 
-    /// As [`Sealer::version`], with pages of `entries_per_page`; 0 for entries in the root.
-    pub(super) fn version_paged(
+    /// As [`Sealer::version`], with pages of `entries_per_page` (at most [`PAGE_ENTRIES_MAX`]); 0 for entries in the root.
+    pub fn version_paged(
         &self,
         blob: [u8; 16],
         manifest: Manifest,
@@ -120,6 +120,11 @@ impl Sealer<'_> {
         entries_per_page: u16,
         random: &mut Random<'_>,
     ) -> Result<SealedVersion, EnvelopeError> {
+        let most =
+            if entries_per_page == 0 { PAGE_ENTRIES_MAX } else { PAGES_MAX * usize::from(entries_per_page) };
+        if entries.len() > most || usize::from(entries_per_page) > PAGE_ENTRIES_MAX {
+            return Err(EnvelopeError::LimitExceeded { what: "blobs" });
+        }
         let mut root = inline_root(manifest, entries)?;
         let mut pages = Vec::new();
         if entries_per_page > 0 {
@@ -226,6 +231,10 @@ impl Sealer<'_> {
         let mut bytes = self.front(header, random)?;
         self.wrap(header, &mut bytes, random)?;
         let clear = encode_root(root, header.binding.class)?;
+        // A record that its readers would refuse must not be written: the writer reads it first.
+        if decode_root(&clear, header)? != *root {
+            return Err(EnvelopeError::InvalidManifest { field: "structure" });
+        }
         let mut sealed = seal_small(&*self.dek.root_key()?, &bytes, clear, random)?;
         bytes.append(&mut sealed);
         Ok(bytes)
@@ -239,9 +248,6 @@ impl Sealer<'_> {
         random: &mut Random<'_>,
     ) -> Result<Root, EnvelopeError> {
         let Blobs::Inline(entries) = &root.blobs else { return Ok(root) };
-        if entries.len() > PAGES_MAX * usize::from(entries_per_page) {
-            return Err(EnvelopeError::LimitExceeded { what: "blobs" });
-        }
         let descriptors: Vec<PageDescriptor>;
         (*pages, descriptors) = seal_pages(self.dek, entries, entries_per_page, random)?;
         debug_assert_eq!(pages.len() as u64, pages_bytes(root.blob_count, entries_per_page));
