@@ -42,7 +42,7 @@ impl Folders {
 
     pub(super) fn prepare(&self, region: &RegionId, now: Timestamp) -> Result<(), Error> {
         let failed = |error| of(Verb::Open, error);
-        make_folder(&self.root).map_err(failed)?;
+        let is_new = make_folder(&self.root).map_err(failed)?;
         self.claim(region)?;
         let temp = self.root.join(TEMP_FOLDER);
         make_folder(&temp).map_err(failed)?;
@@ -52,7 +52,11 @@ impl Folders {
         // The folders' own names, once and for all: from here on a blob needs only its folder synced.
         sync_folder(&self.root).map_err(failed)?;
         if let Some(parent) = self.root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_folder(parent).map_err(failed)?;
+            match sync_folder(parent) {
+                // A root that others made (a mount) may have a parent that is closed to us; it is theirs to keep.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_new => {}
+                synced => synced.map_err(failed)?,
+            }
         }
         remove_leftovers(&temp, now).map_err(failed)
     }
@@ -61,30 +65,25 @@ impl Folders {
     fn claim(&self, region: &RegionId) -> Result<(), Error> {
         let failed = |error| of(Verb::Open, error);
         let path = self.root.join(REGION_FILE);
+        let write = |mut file: File| {
+            file.write_all(region.as_str().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+        };
         match new_file(&path) {
-            Ok(mut file) => {
-                file.write_all(region.as_str().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let mut owner = String::new();
-                let file = File::open(&path).map_err(failed)?;
-                file.take(RegionId::BYTES_MAX as u64 + 1).read_to_string(&mut owner).map_err(failed)?;
-                // Empty: a crash came between making the file and writing it. Nothing was stored before that.
-                if owner.is_empty() {
-                    let mut file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
-                    return file
-                        .write_all(region.as_str().as_bytes())
-                        .and_then(|()| file.sync_all())
-                        .map_err(failed);
-                }
-                if owner == region.as_str() {
-                    Ok(())
-                } else {
-                    Err(Error::new(Verb::Open, ErrorKind::WrongRegion))
-                }
-            }
-            Err(error) => Err(failed(error)),
+            Ok(file) => return write(file),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
         }
+        let mut owner = String::new();
+        let file = File::open(&path).map_err(failed)?;
+        file.take(RegionId::BYTES_MAX as u64 + 1).read_to_string(&mut owner).map_err(failed)?;
+        if owner == region.as_str() {
+            return Ok(());
+        }
+        // A crash came between making the file and writing it: then there is no folder yet. With folders it is damage.
+        if owner.is_empty() && !self.shard(0).exists() {
+            return write(OpenOptions::new().write(true).open(&path).map_err(failed)?);
+        }
+        Err(Error::new(Verb::Open, ErrorKind::WrongRegion))
     }
 
     pub(super) fn put(&self, id: BlobId, temp: BlobId, bytes: &[u8]) -> Result<(), Error> {
@@ -204,10 +203,11 @@ fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+/// Whether it was made, or was there.
+fn make_folder(path: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        made => made.map(|()| true),
     }
 }
 

@@ -51,7 +51,7 @@ pub struct FsStore {
     region: RegionId,
     folders: Folders,
     entropy: Arc<dyn Entropy>,
-    calls: Semaphore,
+    calls: Arc<Semaphore>,
 }
 
 impl FsStore {
@@ -64,7 +64,7 @@ impl FsStore {
         let now = clock.now();
         let FsSettings { region, root } = settings;
         let folders = Folders::at(root);
-        let calls = Semaphore::new(CALLS_MAX);
+        let calls = Arc::new(Semaphore::new(CALLS_MAX));
         let (theirs, id) = (folders.clone(), region.clone());
         let opened = spawn_blocking(move || theirs.prepare(&id, now)).await;
         opened.map_err(|panic| Error::with(Verb::Open, ErrorKind::Internal, panic))??;
@@ -78,9 +78,14 @@ impl FsStore {
         work: impl FnOnce(&Folders) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let internal = |cause| Error::with(verb, ErrorKind::Internal, cause);
-        let _turn = self.calls.acquire().await.map_err(|closed| internal(closed.into()))?;
+        let turn = Arc::clone(&self.calls).acquire_owned().await.map_err(|closed| internal(closed.into()))?;
         let folders = self.folders.clone();
-        spawn_blocking(move || work(&folders))
+        let run = move || {
+            // Kept as long as the thread is, not as long as the caller waits.
+            let _turn = turn;
+            work(&folders)
+        };
+        spawn_blocking(run)
             .await
             .map_err(|panic| internal(Box::<dyn std::error::Error + Send + Sync>::from(panic)))?
     }
