@@ -142,7 +142,7 @@ def an_audit_log_that_cannot_be_written_stops_every_effect():
         bucket = bucket_of(client, "full")
         client.put(bucket, "k", b"x")
         # A file size limit makes the log's writes fail as a full disk would, for this process alone.
-        length = max(path.stat().st_size for path in server.folder(region, "audit").rglob("*") if path.is_file())
+        length = max(path.stat().st_size for path in server.folder(region, "audit").rglob("*.jsonl"))
         limited = subprocess.run(["prlimit", f"--pid={server.child.pid}", f"--fsize={length}:{length}"], capture_output=True)
         assert limited.returncode == 0, limited.stderr
         for answer in (client.put(bucket, "new", b"y"), client.get(bucket, "k"), client.delete(bucket, "k")):

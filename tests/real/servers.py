@@ -69,7 +69,9 @@ class Terroir:
         env = {**os.environ, "RUST_LOG": self.log_level, "TERROIR_LOG": self.log_level, **(extra_env or {})}
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab") as log:
-            self.child = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+            # SIGXFSZ stays ignored, as in this process: a case limits file sizes to see writes fail.
+            self.child = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
+                                          restore_signals=False)
         self.wait_until_ready()
         return self
 
