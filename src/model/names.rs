@@ -201,7 +201,10 @@ impl FromStr for AccessKeyId {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let invalid = InvalidName::new("access key id", "must be TK, a region in capitals, and 16 characters of base 32");
+        let invalid = InvalidName::new(
+            "access key id",
+            "must be TK, a region in capitals, and 16 characters of base 32",
+        );
         let rest = text.strip_prefix(Self::PREFIX).filter(|rest| rest.is_ascii()).ok_or(invalid)?;
         let border = rest.len().checked_sub(Self::RANDOM_CHARS).ok_or(invalid)?;
         let (region, tail) = rest.split_at(border);
@@ -236,7 +239,19 @@ mod tests {
         for good in ["abc", "a-b.c", "0records", "a".repeat(63).as_str()] {
             assert!(good.parse::<BucketName>().is_ok(), "{good}");
         }
-        for bad in ["", "ab", "Abc", "-abc", "abc-", "a..b", "a_b", "10.0.0.1", "a/b", "é12", "a".repeat(64).as_str()] {
+        for bad in [
+            "",
+            "ab",
+            "Abc",
+            "-abc",
+            "abc-",
+            "a..b",
+            "a_b",
+            "10.0.0.1",
+            "a/b",
+            "é12",
+            "a".repeat(64).as_str(),
+        ] {
             assert!(bad.parse::<BucketName>().is_err(), "{bad}");
         }
     }
@@ -258,7 +273,16 @@ mod tests {
             assert_eq!(id.as_str().parse::<AccessKeyId>().unwrap(), id);
             assert_eq!(id.region(), &region);
         }
-        for bad in ["", "TK", "TKFR", "tkFRAAAAAAAAAAAAAAAA", "TKfrAAAAAAAAAAAAAAAA", "TKFRAAAAAAAAAAAAAAA1", "AKIAIOSFODNN7EXAMPLE", "TKAAAAAAAAAAAAAAAA"] {
+        for bad in [
+            "",
+            "TK",
+            "TKFR",
+            "tkFRAAAAAAAAAAAAAAAA",
+            "TKfrAAAAAAAAAAAAAAAA",
+            "TKFRAAAAAAAAAAAAAAA1",
+            "AKIAIOSFODNN7EXAMPLE",
+            "TKAAAAAAAAAAAAAAAA",
+        ] {
             assert!(bad.parse::<AccessKeyId>().is_err(), "{bad}");
         }
     }

@@ -43,10 +43,14 @@ impl FromStr for ETag {
 
     /// Parses the unquoted form.
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let invalid = InvalidName::new("entity tag", "must be 32 lowercase hex digits, with -parts for multipart objects");
+        let invalid = InvalidName::new(
+            "entity tag",
+            "must be 32 lowercase hex digits, with -parts for multipart objects",
+        );
         let (hex, parts) = text.split_once('-').map_or((text, None), |(hex, parts)| (hex, Some(parts)));
         let hex_ok = hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        let parts_ok = parts.is_none_or(|p| (1..=5).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()));
+        let parts_ok =
+            parts.is_none_or(|p| (1..=5).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()));
         if hex_ok && parts_ok { Ok(Self(text.into())) } else { Err(invalid) }
     }
 }
@@ -110,7 +114,10 @@ pub struct Checksum {
 
 impl fmt::Debug for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checksum").field("algorithm", &self.algorithm).field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Checksum")
+            .field("algorithm", &self.algorithm)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,3 +8,4 @@ mod index;
 mod keys;
 mod s3;
 mod server;
+mod support;

@@ -1,0 +1,224 @@
+//! The command line's grammar and help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::{AccessKeyId, ClassId, RegionId, TenantId};
+
+/// A data-residency-aware storage proxy for health records.
+///
+/// Speaks S3, keeps each tenant's records in the region that tenant chose, and seals every one of them.
+#[derive(Debug, Parser)]
+#[command(name = "terroir", version, max_term_width = 110, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 69 a needed service is unavailable · 74 an input or output \
+error · 78 the configuration is wrong (sysexits.h)";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run both regions on this machine with embedded stores, two demo tenants and a short tour.
+    Dev(DevArgs),
+    /// Run the proxy of one region (or several, in tests).
+    Serve(ServeArgs),
+    /// Check regions and register; report every finding with file and line.
+    Check(CheckArgs),
+    /// Create, list and change tenants.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Create, list, disable and rotate S3 credentials.
+    #[command(subcommand)]
+    Credential(CredentialCommand),
+    /// Read the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Say where every trace of a record lies.
+    Where(WhereArgs),
+}
+
+/// `terroir dev`.
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Folder for stores, indexes, keys, audit logs and the demo credentials.
+    #[arg(long, default_value = "./terroir-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// First port: fr takes N (data), N+1 (control), N+2 (observe); us takes N+10, N+11, N+12.
+    #[arg(long, default_value_t = 9000, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65000))]
+    pub port_base: u16,
+    /// End after the tour: 0 if all of it worked, else 1 and what broke.
+    #[arg(long)]
+    pub exit_after_tour: bool,
+    /// Read the catalogue from this folder instead of the one built in.
+    #[arg(long, value_name = "DIR")]
+    pub regions: Option<PathBuf>,
+}
+
+/// `terroir serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The process settings (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// The region to serve; it must have a section in the settings.
+    #[arg(long, value_name = "ID", required = true)]
+    pub region: Vec<RegionId>,
+}
+
+/// `terroir check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The catalogue's folder; without it, the one built in.
+    #[arg(long, value_name = "DIR")]
+    pub regions: Option<PathBuf>,
+    /// Also check these process settings.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Which region of which installation a verb works on.
+#[derive(Debug, Args)]
+pub struct SiteArgs {
+    /// The region.
+    #[arg(long, value_name = "ID")]
+    pub region: RegionId,
+    /// The process settings (TOML) of a real installation.
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    pub config: Option<PathBuf>,
+    /// The data folder of `terroir dev`.
+    #[arg(long, default_value = "./terroir-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Read the catalogue from this folder instead of the one built in (with --data-dir).
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub regions: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `terroir tenant …`.
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Create a tenant whose home is this region.
+    Create {
+        /// Its name: 2 to 40 lowercase letters, digits and single hyphens.
+        id: TenantId,
+        /// The class of records that name none.
+        #[arg(long, value_name = "CLASS", default_value = "health-sensitive")]
+        default_class: ClassId,
+        /// Refuse records that name no class instead.
+        #[arg(long)]
+        refuse_unclassified: bool,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+    /// List the region's tenants.
+    List {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+    /// Show one tenant.
+    Show {
+        /// Which.
+        id: TenantId,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+    /// Refuse every request of a tenant. Nothing is deleted; `resume` undoes it.
+    Suspend {
+        /// Which.
+        id: TenantId,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+    /// Serve a suspended tenant again.
+    Resume {
+        /// Which.
+        id: TenantId,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+}
+
+/// `terroir credential …`.
+#[derive(Debug, Subcommand)]
+pub enum CredentialCommand {
+    /// Create an S3 access key. Its secret is shown once, now.
+    Create {
+        /// Whose.
+        tenant: TenantId,
+        /// What it is for.
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        label: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+    /// List a tenant's access keys, without secrets.
+    List {
+        /// Whose.
+        tenant: TenantId,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+    /// Show one access key, without its secret.
+    Show {
+        /// Which.
+        key_id: AccessKeyId,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+    /// Disable an access key for good. A running proxy obeys within 5 seconds.
+    Disable {
+        /// Which.
+        key_id: AccessKeyId,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+    /// Create a successor of an access key; the old one works until it is disabled.
+    Rotate {
+        /// Which.
+        key_id: AccessKeyId,
+        /// Disable the old one at once.
+        #[arg(long)]
+        disable_old: bool,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+}
+
+/// `terroir audit …`.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Verify the hash chain: a changed, removed or reordered record is found.
+    Verify {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+}
+
+/// `terroir where`.
+#[derive(Debug, Args)]
+pub struct WhereArgs {
+    /// The record: `s3://bucket/key`.
+    #[arg(value_name = "URI")]
+    pub uri: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: SiteArgs,
+}

@@ -1,0 +1,315 @@
+//! [`Index`] for [`SqliteIndex`]: limits are checked here, then the work is a question to a reader or a change to the writer.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::SqliteIndex;
+use super::{buckets, directory, list, reclaim, uploads, versions};
+use crate::index::{
+    AbortOutcome, BLOB_IDS_MAX, BLOBS_PER_COMMIT_MAX, BlobStanding, Bucket, CompleteOutcome, Counter,
+    CreateBucket, CreateUpload, DeleteBucket, DeleteMany, DeleteOutcome, DirectoryRow, Incarnation, Index,
+    IndexError, ListOutcome, ListParts, ListRequest, ListUploads, Lookup, NamedVersion, NewBlob, NewPart,
+    NewUpload, NewVersion, PAGE_MAX, PART_NUMBER_MAX, PartRow, Precondition, PutOutcome, PutPart, PutRow,
+    RECORD_BYTES_MAX, ReclaimReason, ReclaimRow, SetBucketClass, UploadLookup,
+};
+use crate::model::{
+    BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId,
+};
+
+fn check(is_kept: bool, rule: &'static str) -> Result<(), IndexError> {
+    if is_kept { Ok(()) } else { Err(IndexError::Invalid { rule }) }
+}
+
+fn check_page(limit: u16) -> Result<(), IndexError> {
+    check(limit <= PAGE_MAX, "must ask for at most 1000 entries")
+}
+
+fn check_record(record: &Bytes) -> Result<(), IndexError> {
+    check(record.len() <= RECORD_BYTES_MAX, "must keep sealed records within 4 MiB")
+}
+
+fn check_blobs(blobs: &[NewBlob]) -> Result<(), IndexError> {
+    check(blobs.len() <= BLOBS_PER_COMMIT_MAX, "must name at most 10240 blobs")
+}
+
+fn check_blob_ids(blobs: &[BlobId]) -> Result<(), IndexError> {
+    check(blobs.len() <= BLOB_IDS_MAX, "must name at most 10240 blobs")
+}
+
+fn check_version(new: &NewVersion) -> Result<(), IndexError> {
+    check_record(&new.record)?;
+    check_blobs(&new.blobs)
+}
+
+fn check_part_numbers(numbers: impl IntoIterator<Item = u16>) -> Result<(), IndexError> {
+    let is_valid = |number| (1..=PART_NUMBER_MAX).contains(&number);
+    check(numbers.into_iter().all(is_valid), "must have part numbers from 1 to 10000")
+}
+
+#[async_trait]
+impl Index for SqliteIndex {
+    async fn create_bucket(
+        &self,
+        name: &BucketName,
+        tenant: TenantCode,
+        class: Option<&ClassId>,
+        now: Timestamp,
+    ) -> Result<CreateBucket, IndexError> {
+        self.change(buckets::Create { name: name.clone(), tenant, class: class.cloned(), now }).await
+    }
+
+    async fn bucket(&self, name: &BucketName) -> Result<Option<Bucket>, IndexError> {
+        buckets::bucket(self.readers()?, name).await
+    }
+
+    async fn list_buckets(
+        &self,
+        tenant: TenantCode,
+        after: Option<&BucketName>,
+        limit: u16,
+    ) -> Result<Vec<Bucket>, IndexError> {
+        check_page(limit)?;
+        buckets::list(self.readers()?, tenant, after, limit).await
+    }
+
+    async fn delete_bucket(&self, name: &BucketName, tenant: TenantCode) -> Result<DeleteBucket, IndexError> {
+        self.change(buckets::Delete { name: name.clone(), tenant }).await
+    }
+
+    async fn set_bucket_class(
+        &self,
+        name: &BucketName,
+        tenant: TenantCode,
+        class: Option<&ClassId>,
+    ) -> Result<SetBucketClass, IndexError> {
+        self.change(buckets::SetClass { name: name.clone(), tenant, class: class.cloned() }).await
+    }
+
+    async fn lookup(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<Lookup, IndexError> {
+        versions::lookup(self.readers()?, tenant, bucket, key).await
+    }
+
+    async fn version(&self, version: VersionId) -> Result<Option<NamedVersion>, IndexError> {
+        versions::by_id(self.readers()?, version).await
+    }
+
+    async fn commit_put(
+        &self,
+        new: NewVersion,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<PutOutcome, IndexError> {
+        check_version(&new)?;
+        check(!new.blobs.is_empty(), "must name at least one blob: never a version without bytes")?;
+        self.change(versions::Put { new, precondition, now }).await
+    }
+
+    async fn delete(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<DeleteOutcome, IndexError> {
+        let (bucket, key) = (bucket.clone(), key.clone());
+        self.change(versions::Delete { tenant, bucket, key, precondition, now }).await
+    }
+
+    async fn delete_many(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        keys: Vec<ObjectKey>,
+        now: Timestamp,
+    ) -> Result<DeleteMany, IndexError> {
+        check(keys.len() <= usize::from(PAGE_MAX), "must name at most 1000 keys")?;
+        self.change(versions::DeleteKeys { tenant, bucket: bucket.clone(), keys, now }).await
+    }
+
+    async fn list(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        request: &ListRequest,
+    ) -> Result<ListOutcome, IndexError> {
+        check_page(request.limit)?;
+        check(request.delimiter.as_deref() != Some(""), "must have a delimiter that is not empty, or none")?;
+        list::list(self.readers()?, tenant, bucket, request).await
+    }
+
+    async fn create_upload(&self, new: NewUpload) -> Result<CreateUpload, IndexError> {
+        check_record(&new.record)?;
+        check_record(&new.metadata)?;
+        self.change(uploads::Create(new)).await
+    }
+
+    async fn upload(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        upload: UploadId,
+    ) -> Result<UploadLookup, IndexError> {
+        uploads::lookup(self.readers()?, tenant, bucket, key, upload).await
+    }
+
+    async fn put_part(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        part: NewPart,
+        now: Timestamp,
+    ) -> Result<PutPart, IndexError> {
+        check_part_numbers([part.number])?;
+        check_record(&part.descriptor)?;
+        check_blobs(&part.blobs)?;
+        check(!part.blobs.is_empty(), "must name at least one blob: never a part without bytes")?;
+        self.change(uploads::Put { tenant, bucket: bucket.clone(), key: key.clone(), part, now }).await
+    }
+
+    async fn list_parts(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        upload: UploadId,
+        after: u16,
+        limit: u16,
+    ) -> Result<ListParts, IndexError> {
+        check_page(limit)?;
+        uploads::list_parts(self.readers()?, tenant, (bucket, key, upload), after, limit).await
+    }
+
+    async fn list_uploads(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        prefix: &str,
+        after: Option<(&str, Option<UploadId>)>,
+        limit: u16,
+    ) -> Result<ListUploads, IndexError> {
+        check_page(limit)?;
+        uploads::list_uploads(self.readers()?, tenant, bucket, prefix, after, limit).await
+    }
+
+    async fn parts(&self, upload: UploadId, numbers: &[u16]) -> Result<Vec<PartRow>, IndexError> {
+        check_part_numbers(numbers.iter().copied())?;
+        uploads::parts(self.readers()?, upload, numbers).await
+    }
+
+    async fn complete_upload(
+        &self,
+        upload: UploadId,
+        chosen: Vec<(u16, ETag)>,
+        new: NewVersion,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<CompleteOutcome, IndexError> {
+        check_version(&new)?;
+        check_part_numbers(chosen.iter().map(|(number, _)| *number))?;
+        check(!chosen.is_empty(), "must choose at least one part")?;
+        check(chosen.is_sorted_by(|a, b| a.0 < b.0), "must choose parts in ascending order")?;
+        self.change(uploads::Complete { upload, chosen, new, precondition, now }).await
+    }
+
+    async fn abort_upload(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        upload: UploadId,
+        now: Timestamp,
+    ) -> Result<AbortOutcome, IndexError> {
+        self.change(uploads::Abort { tenant, bucket: bucket.clone(), key: key.clone(), upload, now }).await
+    }
+
+    async fn forget_completed(&self, before: Timestamp, limit: u32) -> Result<u64, IndexError> {
+        self.change(uploads::ForgetCompleted { before, limit }).await
+    }
+
+    async fn enqueue_reclaim(
+        &self,
+        blobs: Vec<BlobId>,
+        tenant: TenantCode,
+        due: Timestamp,
+        reason: ReclaimReason,
+    ) -> Result<u64, IndexError> {
+        check_blob_ids(&blobs)?;
+        self.change(reclaim::Enqueue { blobs, tenant, due, reason }).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<ReclaimRow>, IndexError> {
+        check(limit as usize <= BLOB_IDS_MAX, "must ask for at most 10240 blobs")?;
+        reclaim::due(self.readers()?, now, limit).await
+    }
+
+    async fn forget(&self, blobs: Vec<BlobId>) -> Result<u64, IndexError> {
+        check_blob_ids(&blobs)?;
+        self.change(reclaim::Forget { blobs }).await
+    }
+
+    async fn reclaim_depth(&self) -> Result<u64, IndexError> {
+        reclaim::depth(self.readers()?).await
+    }
+
+    async fn counters(&self, tenant: TenantCode) -> Result<Vec<Counter>, IndexError> {
+        reclaim::counters(self.readers()?, tenant).await
+    }
+
+    async fn kek_use(&self, kek: KekId, epoch: u32) -> Result<u64, IndexError> {
+        reclaim::kek_use(self.readers()?, kek, epoch).await
+    }
+
+    async fn blob_standing(&self, blobs: &[BlobId]) -> Result<Vec<BlobStanding>, IndexError> {
+        check_blob_ids(blobs)?;
+        reclaim::standing(self.readers()?, blobs).await
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    async fn put_row(
+        &self,
+        kind: &str,
+        id: &str,
+        expected: u64,
+        sealed: Bytes,
+    ) -> Result<PutRow, IndexError> {
+        check((1..=32).contains(&kind.len()), "must have a kind of 1 to 32 bytes")?;
+        check((1..=128).contains(&id.len()), "must have an id of 1 to 128 bytes")?;
+        check_record(&sealed)?;
+        self.change(directory::Put { kind: kind.to_owned(), id: id.to_owned(), expected, sealed }).await
+    }
+
+    async fn row(&self, kind: &str, id: &str) -> Result<Option<DirectoryRow>, IndexError> {
+        directory::row(self.readers()?, kind, id).await
+    }
+
+    async fn rows(&self, kind: &str) -> Result<Vec<DirectoryRow>, IndexError> {
+        directory::rows(self.readers()?, kind).await
+    }
+
+    async fn rows_changed(&self, after: u64, limit: u32) -> Result<Vec<DirectoryRow>, IndexError> {
+        directory::changed(self.readers()?, after, limit).await
+    }
+
+    async fn directory_change(&self) -> Result<u64, IndexError> {
+        directory::change(self.readers()?).await
+    }
+
+    async fn health(&self) -> Result<(), IndexError> {
+        self.check_identity().await
+    }
+
+    async fn close(&self) {
+        self.shut().await;
+    }
+}

@@ -1,0 +1,372 @@
+//! Multipart uploads: open, fill, complete, abort, list.
+
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::SqliteRow;
+
+use super::decode::{self, id, is_absent, is_owner, key, moment, number, text, to_signed, value};
+use super::reader::Readers;
+use super::versions::{Found, Target, insert_blobs, reclaim_version};
+use super::writer::{Mutation, Tx};
+use crate::index::{
+    AbortOutcome, CompleteOutcome, CompletedUpload, CreateUpload, IndexError, ListParts, ListUploads,
+    NewPart, NewUpload, NewVersion, PartRow, PartsPage, Precondition, PutOutcome, PutPart, ReclaimReason,
+    Sequence, Upload, UploadEntry, UploadLookup, UploadsPage, sql,
+};
+use crate::model::{BucketName, ETag, ObjectKey, TenantCode, Timestamp, UploadId, VersionId};
+
+/// How `uploads.state` says that it became a version.
+const COMPLETED: i64 = 1;
+
+fn find<'q>(bucket: &'q BucketName, key: &'q ObjectKey, upload: UploadId) -> super::writer::Statement<'q> {
+    sqlx::query(sql::UPLOAD).bind(bucket.as_str()).bind(key.as_bytes()).bind(upload.as_bytes().to_vec())
+}
+
+fn decode_lookup(row: Option<&SqliteRow>, tenant: TenantCode) -> Result<UploadLookup, IndexError> {
+    let Some(row) = row else { return Ok(UploadLookup::NoBucket) };
+    if !is_owner(row, tenant)? {
+        return Ok(UploadLookup::NotYours);
+    }
+    if is_absent(row, "upload_id")? {
+        return Ok(UploadLookup::NoUpload);
+    }
+    if value::<i64>(row, "state")? != COMPLETED {
+        return Ok(UploadLookup::Open(Box::new(decode::upload(row)?)));
+    }
+    Ok(UploadLookup::Completed(Box::new(CompletedUpload {
+        version: id(row, "u_version_id")?,
+        etag: text(row, "completed_etag")?,
+        seq: Sequence(number(row, "completed_seq")?),
+        completed: moment(row, "completed_ms")?,
+        row: if is_absent(row, "version_id")? { None } else { Some(decode::version(row)?) },
+    })))
+}
+
+pub(super) async fn lookup(
+    readers: &Readers,
+    tenant: TenantCode,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    upload: UploadId,
+) -> Result<UploadLookup, IndexError> {
+    decode_lookup(readers.row(find(bucket, key, upload)).await?.as_ref(), tenant)
+}
+
+/// [`crate::index::Index::create_upload`].
+pub(super) struct Create(pub(super) NewUpload);
+
+impl Mutation for Create {
+    type Out = CreateUpload;
+
+    async fn apply(self, tx: &mut Tx) -> Result<CreateUpload, IndexError> {
+        let new = self.0;
+        let Some(bucket) = tx.row(sqlx::query(sql::BUCKET).bind(new.bucket.as_str())).await? else {
+            return Ok(CreateUpload::NoBucket);
+        };
+        if !is_owner(&bucket, new.tenant)? {
+            return Ok(CreateUpload::NotYours);
+        }
+        let found = tx.row(find(&new.bucket, &new.key, new.upload)).await?;
+        if let UploadLookup::Open(_) | UploadLookup::Completed(_) = decode_lookup(found.as_ref(), new.tenant)?
+        {
+            return Ok(CreateUpload::Created);
+        }
+        let insert = sqlx::query(sql::UPLOAD_INSERT)
+            .bind(&new.upload.as_bytes()[..])
+            .bind(value::<i64>(&bucket, "bucket_no")?)
+            .bind(new.key.as_bytes())
+            .bind(&new.tenant.as_bytes()[..])
+            .bind(&new.version.as_bytes()[..])
+            .bind(new.class.as_str())
+            .bind(i64::from(new.class_code.0))
+            .bind(&new.kek.as_bytes()[..])
+            .bind(i64::from(new.kek_epoch))
+            .bind(to_signed(new.created.millis())?)
+            .bind(&new.record[..])
+            .bind(&new.metadata[..]);
+        tx.write_one(insert, "an upload was not inserted").await?;
+        Ok(CreateUpload::Created)
+    }
+}
+
+/// [`crate::index::Index::put_part`].
+pub(super) struct Put {
+    pub(super) tenant: TenantCode,
+    pub(super) bucket: BucketName,
+    pub(super) key: ObjectKey,
+    pub(super) part: NewPart,
+    pub(super) now: Timestamp,
+}
+
+impl Mutation for Put {
+    type Out = PutPart;
+
+    async fn apply(self, tx: &mut Tx) -> Result<PutPart, IndexError> {
+        let part = self.part;
+        let query = sqlx::query(sql::PART_TARGET)
+            .bind(self.bucket.as_str())
+            .bind(self.key.as_bytes())
+            .bind(&part.upload.as_bytes()[..])
+            .bind(i64::from(part.number));
+        let Some(row) = tx.row(query).await? else { return Ok(PutPart::NoBucket) };
+        if !is_owner(&row, self.tenant)? {
+            return Ok(PutPart::NotYours);
+        }
+        if is_absent(&row, "state")? || value::<i64>(&row, "state")? == COMPLETED {
+            return Ok(PutPart::NoUpload);
+        }
+        let version: VersionId = id(&row, "version_id")?;
+        let replaced = !is_absent(&row, "etag")?;
+        if replaced {
+            if value::<&str>(&row, "etag")? == part.etag.as_str() {
+                return Ok(PutPart::Stored { replaced: false });
+            }
+            reclaim_part(tx, version, part.number, self.tenant, ReclaimReason::ReplacedPart, self.now)
+                .await?;
+        }
+        let upsert = sqlx::query(sql::PART_UPSERT)
+            .bind(&part.upload.as_bytes()[..])
+            .bind(i64::from(part.number))
+            .bind(part.etag.as_str())
+            .bind(to_signed(part.size)?)
+            .bind(to_signed(part.modified.millis())?)
+            .bind(&part.descriptor[..]);
+        tx.write_one(upsert, "a part was not written").await?;
+        insert_blobs(tx, version, part.number, &part.blobs).await?;
+        Ok(PutPart::Stored { replaced })
+    }
+}
+
+async fn reclaim_part(
+    tx: &mut Tx,
+    version: VersionId,
+    number: u16,
+    tenant: TenantCode,
+    reason: ReclaimReason,
+    now: Timestamp,
+) -> Result<(), IndexError> {
+    let due = tx.due(now)?;
+    let reclaim = sqlx::query(sql::PART_BLOBS_RECLAIM)
+        .bind(&version.as_bytes()[..])
+        .bind(&tenant.as_bytes()[..])
+        .bind(due)
+        .bind(decode::reason_code(reason))
+        .bind(i64::from(number));
+    tx.write(reclaim).await?;
+    let delete = sqlx::query(sql::PART_BLOBS_DELETE).bind(&version.as_bytes()[..]).bind(i64::from(number));
+    tx.write(delete).await?;
+    Ok(())
+}
+
+/// [`crate::index::Index::complete_upload`].
+pub(super) struct Complete {
+    pub(super) upload: UploadId,
+    pub(super) chosen: Vec<(u16, ETag)>,
+    pub(super) new: NewVersion,
+    pub(super) precondition: Precondition,
+    pub(super) now: Timestamp,
+}
+
+impl Mutation for Complete {
+    type Out = CompleteOutcome;
+
+    async fn apply(self, tx: &mut Tx) -> Result<CompleteOutcome, IndexError> {
+        let new = &self.new;
+        let target = match Target::read(tx, new).await? {
+            Found::NoBucket => return Ok(CompleteOutcome::NoBucket),
+            Found::NotYours => return Ok(CompleteOutcome::NotYours),
+            Found::Yes(target) => target,
+        };
+        let found = tx.row(find(&new.bucket, &new.key, self.upload)).await?;
+        let upload = match decode_lookup(found.as_ref(), new.tenant)? {
+            UploadLookup::Open(upload) => upload,
+            UploadLookup::Completed(done) => return Ok(CompleteOutcome::AlreadyCompleted(done)),
+            UploadLookup::NoUpload => return Ok(CompleteOutcome::NoUpload),
+            UploadLookup::NoBucket => return Ok(CompleteOutcome::NoBucket),
+            UploadLookup::NotYours => return Ok(CompleteOutcome::NotYours),
+        };
+        if upload.version != new.version {
+            return Err(IndexError::Invalid {
+                rule: "must complete an upload as the version chosen at its creation",
+            });
+        }
+        let unchosen = match self.choose(tx).await? {
+            Ok(unchosen) => unchosen,
+            Err(number) => return Ok(CompleteOutcome::InvalidPart { number }),
+        };
+        match target.objection(&self.precondition) {
+            Some(PutOutcome::NoSuchKey) => return Ok(CompleteOutcome::NoSuchKey),
+            Some(_) => return Ok(CompleteOutcome::PreconditionFailed),
+            None => {}
+        }
+        for number in unchosen {
+            reclaim_part(tx, new.version, number, new.tenant, ReclaimReason::UnchosenPart, self.now).await?;
+        }
+        tx.write(sqlx::query(sql::PARTS_DELETE).bind(&self.upload.as_bytes()[..])).await?;
+        let (seq, replaced) = target.store(tx, new, self.now).await?;
+        let complete = sqlx::query(sql::UPLOAD_COMPLETE)
+            .bind(&self.upload.as_bytes()[..])
+            .bind(to_signed(self.now.millis())?)
+            .bind(to_signed(seq.0)?)
+            .bind(new.etag.as_str())
+            .bind(&[][..]);
+        tx.write_one(complete, "an upload was not completed").await?;
+        Ok(CompleteOutcome::Completed { seq, replaced })
+    }
+}
+
+impl Complete {
+    /// The numbers of the parts not chosen, or the first chosen one that is not what the client says it is.
+    async fn choose(&self, tx: &mut Tx) -> Result<Result<Vec<u16>, u16>, IndexError> {
+        let rows = tx.rows(sqlx::query(sql::PARTS_BRIEF).bind(&self.upload.as_bytes()[..])).await?;
+        let mut parts = BTreeMap::new();
+        for row in &rows {
+            parts.insert(decode::part_number(row)?, (value::<&str>(row, "etag")?, number(row, "size")?));
+        }
+        let mut size = 0_u64;
+        for (chosen, etag) in &self.chosen {
+            match parts.remove(chosen) {
+                Some((stored, part_size)) if stored == etag.as_str() => size = size.saturating_add(part_size),
+                _ => return Ok(Err(*chosen)),
+            }
+        }
+        if size != self.new.size {
+            return Err(IndexError::Invalid {
+                rule: "must give the sum of the chosen parts' sizes as the version's",
+            });
+        }
+        Ok(Ok(parts.into_keys().collect()))
+    }
+}
+
+/// [`crate::index::Index::abort_upload`].
+pub(super) struct Abort {
+    pub(super) tenant: TenantCode,
+    pub(super) bucket: BucketName,
+    pub(super) key: ObjectKey,
+    pub(super) upload: UploadId,
+    pub(super) now: Timestamp,
+}
+
+impl Mutation for Abort {
+    type Out = AbortOutcome;
+
+    async fn apply(self, tx: &mut Tx) -> Result<AbortOutcome, IndexError> {
+        let found = tx.row(find(&self.bucket, &self.key, self.upload)).await?;
+        let upload: Box<Upload> = match decode_lookup(found.as_ref(), self.tenant)? {
+            UploadLookup::Open(upload) => upload,
+            UploadLookup::Completed(_) => return Ok(AbortOutcome::AlreadyCompleted),
+            UploadLookup::NoUpload => return Ok(AbortOutcome::NoUpload),
+            UploadLookup::NoBucket => return Ok(AbortOutcome::NoBucket),
+            UploadLookup::NotYours => return Ok(AbortOutcome::NotYours),
+        };
+        reclaim_version(tx, upload.version, self.tenant, ReclaimReason::AbortedUpload, self.now).await?;
+        let id = &self.upload.as_bytes()[..];
+        tx.write(sqlx::query(sql::PARTS_DELETE).bind(id)).await?;
+        tx.write_one(sqlx::query(sql::UPLOAD_DELETE).bind(id), "an upload was not deleted").await?;
+        Ok(AbortOutcome::Aborted)
+    }
+}
+
+/// [`crate::index::Index::forget_completed`].
+pub(super) struct ForgetCompleted {
+    pub(super) before: Timestamp,
+    pub(super) limit: u32,
+}
+
+impl Mutation for ForgetCompleted {
+    type Out = u64;
+
+    async fn apply(self, tx: &mut Tx) -> Result<u64, IndexError> {
+        let before = to_signed(self.before.millis())?;
+        tx.write(sqlx::query(sql::UPLOADS_FORGET).bind(before).bind(i64::from(self.limit))).await
+    }
+}
+
+pub(super) async fn list_parts(
+    readers: &Readers,
+    tenant: TenantCode,
+    (bucket, key, upload): (&BucketName, &ObjectKey, UploadId),
+    after: u16,
+    limit: u16,
+) -> Result<ListParts, IndexError> {
+    let query = sqlx::query(sql::PARTS_LIST)
+        .bind(bucket.as_str())
+        .bind(key.as_bytes())
+        .bind(&upload.as_bytes()[..])
+        .bind(i64::from(after))
+        .bind(i64::from(limit) + 1);
+    let rows = readers.rows(query).await?;
+    let Some(first) = rows.first() else { return Ok(ListParts::NoBucket) };
+    if !is_owner(first, tenant)? {
+        return Ok(ListParts::NotYours);
+    }
+    if is_absent(first, "state")? || value::<i64>(first, "state")? == COMPLETED {
+        return Ok(ListParts::NoUpload);
+    }
+    if is_absent(first, "number")? {
+        return Ok(ListParts::Page(PartsPage::default()));
+    }
+    let parts = rows.iter().take(usize::from(limit)).map(decode::part).collect::<Result<_, _>>()?;
+    Ok(ListParts::Page(PartsPage { parts, more: limit > 0 && rows.len() > usize::from(limit) }))
+}
+
+pub(super) async fn parts(
+    readers: &Readers,
+    upload: UploadId,
+    numbers: &[u16],
+) -> Result<Vec<PartRow>, IndexError> {
+    let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else {
+        return Ok(Vec::new());
+    };
+    let wanted: std::collections::HashSet<u16> = numbers.iter().copied().collect();
+    let query =
+        sqlx::query(sql::PARTS).bind(&upload.as_bytes()[..]).bind(i64::from(*first)).bind(i64::from(*last));
+    let mut parts = Vec::with_capacity(wanted.len());
+    for row in &readers.rows(query).await? {
+        if wanted.contains(&decode::part_number(row)?) {
+            parts.push(decode::part(row)?);
+        }
+    }
+    Ok(parts)
+}
+
+pub(super) async fn list_uploads(
+    readers: &Readers,
+    tenant: TenantCode,
+    bucket: &BucketName,
+    prefix: &str,
+    after: Option<(&str, Option<UploadId>)>,
+    limit: u16,
+) -> Result<ListUploads, IndexError> {
+    let marker = after.map_or("", |(key, _)| key).as_bytes();
+    let lower = prefix.as_bytes().max(marker);
+    // Greater than every identifier: all of the marker's key is past.
+    let past_all = vec![0xff; 17];
+    let past = after.and_then(|(_, upload)| upload).map_or(past_all, |upload| upload.as_bytes().to_vec());
+    let query = sqlx::query(sql::UPLOADS)
+        .bind(bucket.as_str())
+        .bind(lower)
+        .bind(super::list::past_prefix(prefix))
+        .bind(marker)
+        .bind(past)
+        .bind(i64::from(limit) + 1);
+    let rows = readers.rows(query).await?;
+    let Some(first) = rows.first() else { return Ok(ListUploads::NoBucket) };
+    if !is_owner(first, tenant)? {
+        return Ok(ListUploads::NotYours);
+    }
+    if is_absent(first, "key")? {
+        return Ok(ListUploads::Page(UploadsPage::default()));
+    }
+    let entry = |row: &SqliteRow| {
+        Ok::<_, IndexError>(UploadEntry {
+            key: key(row, "key")?,
+            upload: id(row, "upload_id")?,
+            class: text(row, "class")?,
+            created: moment(row, "created_ms")?,
+        })
+    };
+    let uploads = rows.iter().take(usize::from(limit)).map(entry).collect::<Result<_, _>>()?;
+    Ok(ListUploads::Page(UploadsPage { uploads, more: limit > 0 && rows.len() > usize::from(limit) }))
+}

@@ -1,0 +1,375 @@
+//! The one writer: takes what is queued, puts it into one transaction, syncs once, and only then answers anybody.
+//!
+//! Each change runs inside a savepoint of its own, so one that fails leaves the others as they are. An engine failure
+//! spoils the whole batch, and everybody in it hears so. While one batch syncs, the next one gathers: no timer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{Connection, Sqlite};
+use tokio::sync::{mpsc, oneshot};
+
+use super::SqliteOptions;
+use super::connect;
+use super::decode::{number, to_signed, value};
+use super::engine::translate;
+use crate::index::{IndexError, Sequence, sql};
+use crate::model::Timestamp;
+
+/// A statement with its values.
+pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// One change to the index.
+///
+/// Checks come before writes: a change that answers `Ok` without writing has changed nothing, and an `Err` is undone.
+pub(super) trait Mutation: Send + 'static {
+    /// What the caller is told after the commit.
+    type Out: Send + 'static;
+
+    /// Does it, inside the writer's transaction.
+    fn apply(self, tx: &mut Tx) -> impl Future<Output = Result<Self::Out, IndexError>> + Send;
+}
+
+/// Values handed out in order; written back once per batch.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Marks {
+    commit: u64,
+    bucket: u64,
+    directory: u64,
+}
+
+/// The open transaction.
+pub(super) struct Tx {
+    conn: SqliteConnection,
+    marks: Marks,
+    marks_before: Marks,
+    is_saved: bool,
+    statements: Arc<AtomicU64>,
+    /// How long a replaced blob stays.
+    pub(super) reclaim_delay: Duration,
+    /// Buckets of one tenant.
+    pub(super) buckets_per_tenant_max: u32,
+}
+
+impl Tx {
+    /// The next place in the region's order.
+    pub(super) fn next_seq(&mut self) -> Sequence {
+        self.marks.commit += 1;
+        Sequence(self.marks.commit)
+    }
+
+    /// A bucket number never used before.
+    pub(super) fn next_bucket(&mut self) -> u64 {
+        self.marks.bucket += 1;
+        self.marks.bucket
+    }
+
+    /// The directory's next change number.
+    pub(super) fn next_directory_change(&mut self) -> u64 {
+        self.marks.directory += 1;
+        self.marks.directory
+    }
+
+    /// When a blob given up at `now` may be deleted.
+    pub(super) fn due(&self, now: Timestamp) -> Result<i64, IndexError> {
+        to_signed(now.after(self.reclaim_delay).millis())
+    }
+
+    /// The one row that a statement finds, if any.
+    pub(super) async fn row(&mut self, statement: Statement<'_>) -> Result<Option<SqliteRow>, IndexError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        statement
+            .fetch_optional(&mut self.conn)
+            .await
+            .map_err(|error| translate(error, "reading before a change"))
+    }
+
+    /// All rows that a statement finds.
+    pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, IndexError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        statement.fetch_all(&mut self.conn).await.map_err(|error| translate(error, "reading before a change"))
+    }
+
+    /// Writes; answers how many rows changed.
+    pub(super) async fn write(&mut self, statement: Statement<'_>) -> Result<u64, IndexError> {
+        if !self.is_saved {
+            self.plain("SAVEPOINT change").await?;
+            self.is_saved = true;
+        }
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let done = statement.execute(&mut self.conn).await.map_err(|error| translate(error, "changing"))?;
+        Ok(done.rows_affected())
+    }
+
+    /// Writes what must change exactly one row.
+    pub(super) async fn write_one(
+        &mut self,
+        statement: Statement<'_>,
+        what: &'static str,
+    ) -> Result<(), IndexError> {
+        if self.write(statement).await? == 1 { Ok(()) } else { Err(IndexError::Corrupt { what }) }
+    }
+
+    async fn plain(&mut self, statement: &'static str) -> Result<(), IndexError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        sqlx::query(statement).execute(&mut self.conn).await.map_err(|error| translate(error, "changing"))?;
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> Result<(), IndexError> {
+        self.plain("BEGIN IMMEDIATE").await?;
+        // Another process may have committed since, so the marks are read under the lock, every time.
+        for row in self.rows(sqlx::query(sql::SEQUENCES)).await? {
+            let mark = number(&row, "value")?;
+            match value::<&str>(&row, "name")? {
+                "commit" => self.marks.commit = mark,
+                "bucket" => self.marks.bucket = mark,
+                "directory" => self.marks.directory = mark,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what the last change did.
+    async fn keep(&mut self) -> Result<(), IndexError> {
+        if std::mem::take(&mut self.is_saved) { self.plain("RELEASE change").await } else { Ok(()) }
+    }
+
+    /// Undoes what the last change did.
+    async fn undo(&mut self) -> Result<(), IndexError> {
+        self.marks = self.marks_before;
+        if std::mem::take(&mut self.is_saved) {
+            self.plain("ROLLBACK TO change").await?;
+            self.plain("RELEASE change").await?;
+        }
+        Ok(())
+    }
+
+    async fn write_marks(&mut self, before: Marks) -> Result<(), IndexError> {
+        let now = self.marks;
+        let marks = [
+            ("commit", before.commit, now.commit),
+            ("bucket", before.bucket, now.bucket),
+            ("directory", before.directory, now.directory),
+        ];
+        for (name, _, now) in marks.into_iter().filter(|(_, before, now)| before != now) {
+            self.write(sqlx::query(sql::SEQUENCE_SET).bind(name).bind(to_signed(now)?)).await?;
+        }
+        self.keep().await
+    }
+}
+
+/// How a batch ended, for those in it.
+#[derive(Clone)]
+enum BatchEnd {
+    Committed,
+    Overloaded(&'static str),
+    Failed(String),
+    Ambiguous,
+}
+
+impl BatchEnd {
+    fn failed(error: &IndexError) -> Self {
+        match error {
+            IndexError::Overloaded { what } => Self::Overloaded(what),
+            other => {
+                let source =
+                    std::error::Error::source(other).map(|source| format!(": {source}")).unwrap_or_default();
+                Self::Failed(format!("{other}{source}"))
+            }
+        }
+    }
+}
+
+#[async_trait]
+trait Job: Send {
+    /// Runs the change; `Err` if the whole batch is spoilt.
+    async fn run(&mut self, tx: &mut Tx) -> Result<(), IndexError>;
+    fn answer(self: Box<Self>, end: &BatchEnd);
+}
+
+struct Pending<M: Mutation> {
+    mutation: Option<M>,
+    outcome: Option<Result<M::Out, IndexError>>,
+    caller: oneshot::Sender<Result<M::Out, IndexError>>,
+}
+
+#[async_trait]
+impl<M: Mutation> Job for Pending<M> {
+    async fn run(&mut self, tx: &mut Tx) -> Result<(), IndexError> {
+        let Some(mutation) = self.mutation.take() else { return Ok(()) };
+        tx.marks_before = tx.marks;
+        match mutation.apply(tx).await {
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => {
+                tx.undo().await?;
+                self.outcome = Some(Err(error));
+            }
+            Ok(outcome) => {
+                tx.keep().await?;
+                self.outcome = Some(Ok(outcome));
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, end: &BatchEnd) {
+        let answer = match (end, self.outcome) {
+            (BatchEnd::Committed, Some(outcome)) => outcome,
+            // A rejection stands whatever became of the batch: it changed nothing.
+            (_, Some(Err(error))) => Err(error),
+            (BatchEnd::Overloaded(what), _) => Err(IndexError::Overloaded { what }),
+            (BatchEnd::Failed(why), _) => {
+                Err(IndexError::Unavailable { what: "changing", source: why.clone().into() })
+            }
+            (BatchEnd::Ambiguous | BatchEnd::Committed, _) => Err(IndexError::Ambiguous),
+        };
+        // Nobody listening any more is no reason to undo what is durable.
+        _ = self.caller.send(answer);
+    }
+}
+
+enum Message {
+    Change(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to the writer.
+#[derive(Debug)]
+pub(super) struct Queue(mpsc::Sender<Message>);
+
+impl Queue {
+    /// Queues a change and waits until it is durable or refused. Dropping the future does not withdraw it.
+    pub(super) async fn change<M: Mutation>(&self, mutation: M) -> Result<M::Out, IndexError> {
+        let (caller, answer) = oneshot::channel();
+        let job = Pending { mutation: Some(mutation), outcome: None, caller };
+        self.0.try_send(Message::Change(Box::new(job))).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                IndexError::Overloaded { what: "the queue of changes is full" }
+            }
+            mpsc::error::TrySendError::Closed(_) => IndexError::Closed,
+        })?;
+        answer.await.unwrap_or(Err(IndexError::Ambiguous))
+    }
+
+    /// Lets the writer finish what was queued before, and stop.
+    pub(super) async fn close(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.0.send(Message::Close(done)).await.is_ok() {
+            _ = wait.await;
+        }
+    }
+}
+
+/// Starts the writer on the current runtime. It ends when the queue is closed or dropped.
+pub(super) fn start(conn: SqliteConnection, options: SqliteOptions, statements: Arc<AtomicU64>) -> Queue {
+    let (sender, receiver) = mpsc::channel(options.queue_max);
+    let mut writer = Writer { tx: None, options, statements };
+    writer.tx = Some(writer.adopt(conn));
+    tokio::spawn(writer.run(receiver));
+    Queue(sender)
+}
+
+struct Writer {
+    /// `None` after a failure, until the next batch connects again.
+    tx: Option<Tx>,
+    options: SqliteOptions,
+    statements: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn adopt(&self, conn: SqliteConnection) -> Tx {
+        Tx {
+            conn,
+            marks: Marks::default(),
+            marks_before: Marks::default(),
+            is_saved: false,
+            statements: Arc::clone(&self.statements),
+            reclaim_delay: self.options.reclaim_delay,
+            buckets_per_tenant_max: self.options.buckets_per_tenant_max,
+        }
+    }
+
+    async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        let mut messages = Vec::with_capacity(self.options.batch_max);
+        while queue.recv_many(&mut messages, self.options.batch_max).await > 0 {
+            let mut jobs = Vec::with_capacity(messages.len());
+            let mut closing = None;
+            for message in messages.drain(..) {
+                match message {
+                    Message::Change(job) => jobs.push(job),
+                    Message::Close(done) => {
+                        closing = Some(done);
+                        queue.close();
+                    }
+                }
+            }
+            if !jobs.is_empty() {
+                let end = self.batch(&mut jobs).await;
+                for job in jobs {
+                    job.answer(&end);
+                }
+            }
+            if let Some(done) = closing {
+                self.shut(&mut queue).await;
+                _ = done.send(());
+                return;
+            }
+        }
+        self.shut(&mut queue).await;
+    }
+
+    /// Does what slipped in before the queue closed, then closes the connection, which checkpoints the log.
+    async fn shut(&mut self, queue: &mut mpsc::Receiver<Message>) {
+        while let Some(message) = queue.recv().await {
+            if let Message::Change(job) = message {
+                let mut jobs = vec![job];
+                let end = self.batch(&mut jobs).await;
+                for job in jobs {
+                    job.answer(&end);
+                }
+            }
+        }
+        if let Some(tx) = self.tx.take() {
+            _ = tx.conn.close().await;
+        }
+    }
+
+    async fn batch(&mut self, jobs: &mut [Box<dyn Job>]) -> BatchEnd {
+        let mut tx = match self.tx.take() {
+            Some(tx) => tx,
+            None => match connect::connect(&self.options).await {
+                Ok(conn) => self.adopt(conn),
+                Err(error) => return BatchEnd::failed(&error),
+            },
+        };
+        if let Err(error) = Self::fill(&mut tx, jobs).await {
+            // Dropping the connection rolls back, whatever state it is in; the next batch connects again.
+            return BatchEnd::failed(&error);
+        }
+        match tx.plain("COMMIT").await {
+            Ok(()) => {
+                self.tx = Some(tx);
+                BatchEnd::Committed
+            }
+            Err(error) => {
+                tracing::error!(%error, "the outcome of an index commit is unknown");
+                BatchEnd::Ambiguous
+            }
+        }
+    }
+
+    async fn fill(tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<(), IndexError> {
+        tx.begin().await?;
+        let before = tx.marks;
+        for job in jobs {
+            job.run(tx).await?;
+        }
+        tx.write_marks(before).await
+    }
+}

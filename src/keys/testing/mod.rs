@@ -1,0 +1,9 @@
+//! Test support: a KMS with a script, and the contract that every KMS and every key store keeps.
+
+mod kms_contract;
+mod scripted;
+mod store_contract;
+
+pub use kms_contract::{KmsHarness, kms_contract};
+pub use scripted::{Counts, Fault, ScriptedKms};
+pub use store_contract::store_contract;

@@ -1,0 +1,19 @@
+//! The inbound tower stack's layers, one per file: what each does to a request. `stack.rs` says in which order, and why.
+
+mod decode;
+mod identify;
+mod limits;
+mod place;
+mod record;
+mod redirect;
+mod respond;
+mod step;
+
+pub use decode::{Decode, Decoded};
+pub use identify::Identify;
+pub use limits::{Limits, LimitsLayer};
+pub use place::Place;
+pub use record::Record;
+pub use redirect::Redirect;
+pub use respond::{Respond, RespondLayer};
+pub use step::{BoxFuture, Step, StepLayer, StepService};

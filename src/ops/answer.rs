@@ -1,0 +1,109 @@
+//! The one exhaustive map from what the vault says to what S3 clients are told, and to what is recorded.
+//!
+//! Two messages for each: the public one here, the internal one in the log, written once.
+
+use crate::audit::Outcome;
+use crate::s3::{Code, S3Error};
+use crate::vault::{IndexError, VaultError, WriteError};
+
+/// A failed operation: what the client is told, and how it is recorded.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) answer: S3Error,
+    pub(super) outcome: Outcome,
+}
+
+impl From<S3Error> for Failure {
+    fn from(answer: S3Error) -> Self {
+        let outcome = Outcome::Error { code: answer.code().as_str() };
+        Self { answer, outcome }
+    }
+}
+
+impl From<VaultError> for Failure {
+    fn from(error: VaultError) -> Self {
+        failure(&error)
+    }
+}
+
+impl From<WriteError<S3Error>> for Failure {
+    fn from(error: WriteError<S3Error>) -> Self {
+        match error {
+            WriteError::Body(answer) => answer.into(),
+            WriteError::Vault(error) => failure(&error),
+        }
+    }
+}
+
+/// Logs what is ours, tells what is the client's business.
+pub(super) fn failure(error: &VaultError) -> Failure {
+    let answer = answer(error);
+    if answer.code().status().is_server_error() {
+        tracing::error!(error = %Chain(error), "an operation failed");
+    }
+    let outcome = if error.is_corruption() {
+        Outcome::Corrupt
+    } else {
+        Outcome::Error { code: answer.code().as_str() }
+    };
+    Failure { answer, outcome }
+}
+
+fn answer(error: &VaultError) -> S3Error {
+    match error {
+        VaultError::NoSuchBucket => Code::NoSuchBucket.into(),
+        VaultError::NotYours => Code::AccessDenied.into(),
+        VaultError::BucketTaken => Code::BucketAlreadyExists.into(),
+        VaultError::BucketExists => Code::BucketAlreadyOwnedByYou.into(),
+        VaultError::TooManyBuckets => Code::TooManyBuckets.into(),
+        VaultError::BucketNotEmpty => Code::BucketNotEmpty.into(),
+        VaultError::NoSuchKey => Code::NoSuchKey.into(),
+        VaultError::NoSuchUpload => Code::NoSuchUpload.into(),
+        VaultError::InvalidPart { .. } => Code::InvalidPart.into(),
+        VaultError::InvalidPartOrder => Code::InvalidPartOrder.into(),
+        VaultError::PartTooSmall { number } => S3Error::because(
+            Code::EntityTooSmall,
+            format!("Part {number} is smaller than 5 MiB, which only the last part may be."),
+        ),
+        VaultError::TooLarge => Code::EntityTooLarge.into(),
+        VaultError::WholeMismatch { what: "length" } => {
+            S3Error::because(Code::InvalidRequest, "The parts' lengths do not add up to x-amz-mp-object-size.")
+        }
+        VaultError::WholeMismatch { .. } => Code::BadDigest.into(),
+        VaultError::PreconditionFailed => Code::PreconditionFailed.into(),
+        VaultError::RangeOutside => Code::InvalidRange.into(),
+        // Never bytes, never a hint at which check failed: the log has it.
+        VaultError::Corrupt { .. } => S3Error::because(
+            Code::InternalError,
+            "The stored record failed verification and is not served. Tell the operator the request id.",
+        ),
+        VaultError::Seal(_) | VaultError::ClassUnknown { .. } | VaultError::Interrupted => Code::InternalError.into(),
+        VaultError::Exhausted(_) => S3Error::new(Code::SlowDown).with_retry_after_s(1),
+        VaultError::Store(_) => unavailable("The store of this region"),
+        VaultError::Index(IndexError::Overloaded { .. }) => S3Error::new(Code::SlowDown).with_retry_after_s(1),
+        VaultError::Index(_) => unavailable("The index of this region"),
+        VaultError::Keys(_) => unavailable("The key service of this region"),
+        VaultError::Entropy(_) => unavailable("The random number generator of this machine"),
+    }
+}
+
+/// 503 for this region. It is never answered from another one.
+fn unavailable(what: &str) -> S3Error {
+    S3Error::because(Code::ServiceUnavailable, format!("{what} cannot be reached at the moment. Try again."))
+        .with_retry_after_s(1)
+}
+
+/// An error with its sources, for the log.
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! The body of an answer, and the audit completion that ends with it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::{Frame, SizeHint};
+
+use crate::audit::{Completion, Outcome};
+use crate::vault::{Reading, VaultError};
+
+use super::answer::Chain;
+use super::ended;
+
+/// The answer broke off: the connection must be reset, never ended as if all were well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer was broken off")]
+pub struct BodyError;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub struct Body {
+    content: Content,
+    sent: u64,
+    end: Option<End>,
+}
+
+enum Content {
+    Whole(Bytes),
+    Reading(Box<Streaming>),
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Whole(_) => "Whole",
+            Self::Reading(_) => "Reading",
+        })
+    }
+}
+
+/// What is recorded when the body is through.
+#[derive(Debug)]
+struct End {
+    completion: Completion,
+    status: StatusCode,
+    received: u64,
+}
+
+type NextPiece = Pin<Box<dyn Future<Output = (Reading, Option<Result<Bytes, VaultError>>)> + Send>>;
+
+/// A record being read: either at rest, or with its next piece under way.
+struct Streaming {
+    left_bytes: u64,
+    state: Option<Reading>,
+    next: Option<NextPiece>,
+}
+
+impl Body {
+    /// A body that is all there, for answers that are not recorded (errors before a decision).
+    pub fn whole(bytes: Bytes) -> Self {
+        Self { content: Content::Whole(bytes), sent: 0, end: None }
+    }
+}
+
+/// A finished operation's answer, not yet joined with its completion.
+pub(super) struct Answer {
+    response: Response<()>,
+    content: Content,
+    received: u64,
+}
+
+impl Answer {
+    /// An answer whose body is all there.
+    pub(super) fn whole(response: Response<Bytes>) -> Self {
+        let (parts, bytes) = response.into_parts();
+        Self { response: Response::from_parts(parts, ()), content: Content::Whole(bytes), received: 0 }
+    }
+
+    /// An answer whose body is a record.
+    pub(super) fn reading(response: Response<()>, reading: Reading) -> Self {
+        let left_bytes = reading.left_bytes();
+        let streaming = Streaming { left_bytes, state: Some(reading), next: None };
+        Self { response, content: Content::Reading(Box::new(streaming)), received: 0 }
+    }
+
+    /// Says how many bytes were received for it.
+    pub(super) fn having_received(mut self, bytes: u64) -> Self {
+        self.received = bytes;
+        self
+    }
+
+    /// The headers, for what every answer about a record carries.
+    pub(super) fn headers_mut(&mut self) -> &mut http::HeaderMap {
+        self.response.headers_mut()
+    }
+
+    /// Joins the completion: it is recorded when the body is through.
+    pub(super) fn completing(self, completion: Completion) -> Response<Body> {
+        let status = self.response.status();
+        let end = End { completion, status, received: self.received };
+        self.response.map(|()| Body { content: self.content, sent: 0, end: Some(end) })
+    }
+}
+
+impl Body {
+    fn finish(&mut self, outcome: Outcome) {
+        if let Some(end) = self.end.take() {
+            end.completion.finish(ended(outcome, end.status, end.received, self.sent));
+        }
+    }
+}
+
+impl Drop for Body {
+    /// A body that is dropped before its end was broken off by the caller, or by our drain.
+    fn drop(&mut self) {
+        let done = match &self.content {
+            // An answer without a body (HEAD, 204) is never polled.
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Reading(reading) => reading.left_bytes == 0,
+        };
+        self.finish(if done { Outcome::Ok } else { Outcome::Aborted });
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let piece = match &mut this.content {
+            Content::Whole(bytes) if bytes.is_empty() => None,
+            Content::Whole(bytes) => Some(Ok(std::mem::take(bytes))),
+            Content::Reading(streaming) => ready!(streaming.poll(cx)),
+        };
+        Poll::Ready(match piece {
+            None => {
+                this.finish(Outcome::Ok);
+                None
+            }
+            Some(Ok(bytes)) => {
+                this.sent += bytes.len() as u64;
+                // hyper stops polling once the announced length is sent, so the end is here.
+                if this.is_through() {
+                    this.finish(Outcome::Ok);
+                }
+                Some(Ok(Frame::data(bytes)))
+            }
+            Some(Err(error)) => {
+                tracing::error!(error = %Chain(&error), "an answer was broken off");
+                let outcome = if error.is_corruption() { Outcome::Corrupt } else { Outcome::Error { code: "broken-off" } };
+                this.finish(outcome);
+                Some(Err(BodyError))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_through()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match &self.content {
+            Content::Whole(bytes) => bytes.len() as u64,
+            Content::Reading(reading) => reading.left_bytes,
+        })
+    }
+}
+
+impl Body {
+    fn is_through(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Reading(reading) => reading.left_bytes == 0,
+        }
+    }
+}
+
+impl Streaming {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, VaultError>>> {
+        if self.next.is_none() {
+            let Some(mut reading) = self.state.take() else { return Poll::Ready(None) };
+            self.next = Some(Box::pin(async move {
+                let piece = reading.next().await;
+                (reading, piece)
+            }));
+        }
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        let (reading, piece) = ready!(next.as_mut().poll(cx));
+        self.next = None;
+        match &piece {
+            Some(Ok(bytes)) => {
+                self.left_bytes = self.left_bytes.saturating_sub(bytes.len() as u64);
+                self.state = Some(reading);
+            }
+            // After an error nothing more is read.
+            Some(Err(_)) | None => {}
+        }
+        Poll::Ready(piece)
+    }
+}

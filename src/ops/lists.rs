@@ -1,0 +1,92 @@
+//! Lists: objects of a bucket, parts of an upload, uploads of a bucket. Answered by the index alone.
+
+use crate::s3::reply::{self, ListedObject, ListedPart, ListedUpload, ObjectPage, PartPage, UploadPage};
+use crate::s3::{ListMultipartUploads, ListObjects, ListParts, Position, S3Error};
+
+use crate::vault::{ListRequest, Position as After};
+
+use super::Context;
+use super::answer::Failure;
+use super::body::Answer;
+use super::buckets::owner;
+
+pub(super) async fn objects(context: &Context<'_>, call: &ListObjects) -> Result<Answer, Failure> {
+    let request = ListRequest {
+        prefix: call.prefix.clone(),
+        delimiter: call.delimiter.clone(),
+        after: call.start().map(|start| match start {
+            Position::AfterKey(key) => After::AfterKey(key),
+            Position::AfterPrefix(prefix) => After::AfterPrefix(prefix),
+        }),
+        limit: call.keys_max,
+    };
+    let page = context.vault.list(context.decided, &call.bucket, &request).await?;
+    let page = ObjectPage {
+        objects: page
+            .entries
+            .into_iter()
+            .map(|entry| ListedObject {
+                key: entry.key,
+                modified: entry.modified,
+                etag: entry.etag,
+                size_bytes: entry.size,
+                // Which checksums a record has is sealed with it; a list would have to open every record to say.
+                checksums: Vec::new(),
+            })
+            .collect(),
+        common_prefixes: page.prefixes,
+        next: page.next.map(|next| match next {
+            After::AfterKey(key) => Position::AfterKey(key),
+            After::AfterPrefix(prefix) => Position::AfterPrefix(prefix),
+        }),
+    };
+    Ok(Answer::whole(reply::list_objects(call, &owner(context), &page)))
+}
+
+pub(super) async fn parts(context: &Context<'_>, call: &ListParts) -> Result<Answer, Failure> {
+    let object = &call.upload.object;
+    let (page, checksums, facts) = context
+        .vault
+        .parts(context.decided, &object.bucket, &object.key, call.upload.upload, call.after, call.parts_max)
+        .await?;
+    let parts = page.parts.into_iter().zip(checksums);
+    let page = PartPage {
+        parts: parts
+            .map(|(part, checksums)| ListedPart {
+                number: part.number,
+                modified: part.modified,
+                etag: part.etag,
+                size_bytes: part.size,
+                checksums,
+            })
+            .collect(),
+        truncated: page.more,
+        checksum: facts.checksum,
+    };
+    Ok(Answer::whole(reply::list_parts(call, &owner(context), &page)))
+}
+
+pub(super) async fn uploads(context: &Context<'_>, call: &ListMultipartUploads) -> Result<Answer, Failure> {
+    if call.delimiter.is_some() {
+        return Err(S3Error::not_implemented("ListMultipartUploads with a delimiter is not implemented.").into());
+    }
+    let after = call.key_marker.as_deref().map(|key| (key, call.upload_id_marker));
+    let page =
+        context.vault.uploads(context.decided, &call.bucket, &call.prefix, after, call.uploads_max).await?;
+    let page = UploadPage {
+        uploads: page
+            .uploads
+            .into_iter()
+            .map(|upload| ListedUpload {
+                key: upload.key,
+                upload: upload.upload,
+                created: upload.created,
+                // Sealed with the upload; see above.
+                checksum: None,
+            })
+            .collect(),
+        common_prefixes: Vec::new(),
+        truncated: page.more,
+    };
+    Ok(Answer::whole(reply::list_multipart_uploads(call, &owner(context), &page)))
+}

@@ -1,0 +1,131 @@
+//! The operations: a recorded request in, the vault's work, an S3 answer out. One file per family, dispatch exhaustive.
+
+mod admission;
+mod answer;
+mod body;
+mod buckets;
+mod lists;
+mod objects;
+mod uploads;
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body as HttpBody;
+
+use crate::audit::{self, Ended, Outcome};
+use crate::auth::Caller;
+use crate::model::{BucketName, ClassId, TenantCode};
+use crate::s3::{Call, Code, S3Error, UploadRef};
+use crate::vault::{Decided, Vault};
+
+pub use admission::{Content, Placed, Recorded, TenantMismatch, decision};
+pub use body::{Body, BodyError};
+
+use answer::{Failure, failure};
+use body::Answer;
+
+/// Carries out recorded requests of one region. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Operations {
+    vault: Vault,
+}
+
+/// What every operation is given beside its call.
+struct Context<'a> {
+    vault: &'a Vault,
+    decided: &'a Decided,
+    caller: &'a Caller,
+}
+
+impl Operations {
+    /// On the records of `vault`.
+    pub const fn new(vault: Vault) -> Self {
+        Self { vault }
+    }
+
+    /// The class rule of a tenant's bucket: part of the question placement is asked.
+    pub async fn bucket_rule(&self, tenant: TenantCode, bucket: &BucketName) -> Result<Option<ClassId>, S3Error> {
+        self.vault.bucket_rule(tenant, bucket).await.map_err(|error| failure(&error).answer)
+    }
+
+    /// The class that a tenant's upload began with: part of the question placement is asked.
+    pub async fn upload_class(&self, tenant: TenantCode, upload: &UploadRef) -> Result<ClassId, S3Error> {
+        let object = &upload.object;
+        self.vault
+            .upload_class(tenant, &object.bucket, &object.key, upload.upload)
+            .await
+            .map_err(|error| failure(&error).answer)
+    }
+
+    /// Carries out a request. How it ended is recorded, when the answer's body has been sent or dropped.
+    pub async fn carry_out<B>(&self, request: Recorded<B>) -> Result<Response<Body>, S3Error>
+    where
+        B: HttpBody<Data = Bytes> + Unpin + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Recorded { call, caller, origin: _, content, placement } = request;
+        let context = Context { vault: &self.vault, decided: &placement, caller: &caller };
+        let done = dispatch(&context, call, content).await;
+        let (_, completion) = placement.into_parts();
+        match done {
+            Ok(answer) => Ok(answer.completing(completion)),
+            Err(failure) => {
+                completion.finish(Ended::new(failure.outcome, Some(failure.answer.code().status().as_u16())));
+                Err(failure.answer)
+            }
+        }
+    }
+}
+
+/// One arm per call, none left over: a new call does not compile until it is decided what it does.
+async fn dispatch<B>(context: &Context<'_>, call: Call, content: Content<B>) -> Result<Answer, Failure>
+where
+    B: HttpBody<Data = Bytes> + Unpin + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match call {
+        Call::ListBuckets(list) => buckets::list(context, &list).await,
+        Call::CreateBucket(bucket) => buckets::create(context, &bucket).await,
+        Call::HeadBucket(bucket) => buckets::head(context, &bucket).await,
+        Call::DeleteBucket(bucket) => buckets::delete(context, &bucket).await,
+        Call::BucketLocation(bucket) => buckets::location(context, &bucket).await,
+        Call::ListObjects(list) => lists::objects(context, &list).await,
+        Call::PutObject(put) => objects::put(context, put, content).await,
+        Call::GetObject(read) => objects::get(context, &read).await,
+        Call::HeadObject(read) => objects::head(context, &read).await,
+        Call::DeleteObject(object) => objects::delete(context, &object).await,
+        Call::DeleteObjects(bucket) => objects::delete_many(context, &bucket, content).await,
+        Call::CreateMultipartUpload(create) => uploads::create(context, create).await,
+        Call::UploadPart(part) => uploads::part(context, &part, content).await,
+        Call::CompleteMultipartUpload(complete) => uploads::complete(context, &complete, content).await,
+        Call::AbortMultipartUpload(upload) => uploads::abort(context, &upload).await,
+        Call::ListParts(list) => lists::parts(context, &list).await,
+        Call::ListMultipartUploads(list) => lists::uploads(context, &list).await,
+        Call::Unsupported(unsupported) => {
+            Err(S3Error::not_implemented(unsupported.reason).into())
+        }
+    }
+}
+
+impl<B> Content<B> {
+    /// The body of a write.
+    fn record(self) -> Result<crate::s3::Payload<B>, Failure> {
+        match self {
+            Self::Record(payload) => Ok(payload),
+            Self::Document(_) | Self::None => Err(S3Error::new(Code::MissingRequestBody).into()),
+        }
+    }
+
+    /// The document of an operation that takes one.
+    fn document(self) -> Result<Bytes, Failure> {
+        match self {
+            Self::Document(document) => Ok(document),
+            Self::Record(_) | Self::None => Err(S3Error::new(Code::MissingRequestBody).into()),
+        }
+    }
+}
+
+/// How a finished operation is recorded.
+fn ended(outcome: Outcome, status: http::StatusCode, bytes_in: u64, bytes_out: u64) -> audit::Ended {
+    Ended { bytes_in, bytes_out, ..Ended::new(outcome, Some(status.as_u16())) }
+}

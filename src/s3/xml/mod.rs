@@ -1,0 +1,22 @@
+//! The documents that clients send, read under caps, and the writer for those that we send.
+
+mod bodies;
+mod read;
+mod write;
+
+pub use bodies::{
+    CompletedPart, Delete, KeyToDelete, complete_multipart_upload, delete, location_constraint,
+};
+pub use write::NAMESPACE;
+
+pub(in crate::s3) use bodies::{part_number, unquote};
+pub(in crate::s3) use write::Writer;
+
+/// The longest XML body, in bytes (a design limit; S3's own documents cap `Delete` at 2 MiB and `Complete` at 1 MiB).
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// How deep elements may nest.
+pub const DEPTH_MAX: usize = 32;
+/// Keys in one `DeleteObjects` (S3 API reference).
+pub const DELETE_KEYS_MAX: usize = 1000;
+/// Parts in one upload (S3 User Guide, "Multipart upload limits").
+pub const PARTS_MAX: usize = 10_000;

@@ -1,0 +1,170 @@
+//! The socket under hyper: clear or TLS, with a pace for what we write and a note of what arrives.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::connection::Phases;
+use super::pace::{Pace, PaceLimits};
+
+/// A connection's socket.
+pub(super) enum Socket {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// The TCP socket underneath.
+    pub(super) fn tcp_mut(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Clear(tcp) => tcp,
+            Self::Tls(tls) => tls.get_mut().0,
+        }
+    }
+}
+
+/// Calls the same method on whichever stream it is.
+macro_rules! either {
+    ($socket:expr, $stream:ident => $call:expr) => {
+        match $socket {
+            Socket::Clear(tcp) => {
+                let $stream = Pin::new(tcp);
+                $call
+            }
+            Socket::Tls(tls) => {
+                let $stream = Pin::new(tls.as_mut());
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(&mut *self, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(&mut *self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(&mut *self, stream => stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Clear(tcp) => tcp.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+/// A [`Socket`] whose reader must keep a pace. A write that takes too long fails with [`io::ErrorKind::TimedOut`].
+pub(super) struct PacedSocket {
+    socket: Socket,
+    pace: Pace,
+    phases: Arc<Phases>,
+}
+
+impl PacedSocket {
+    pub(super) const fn new(socket: Socket, limits: PaceLimits, phases: Arc<Phases>) -> Self {
+        Self { socket, pace: Pace::new(limits), phases }
+    }
+
+    pub(super) fn into_inner(self) -> Socket {
+        self.socket
+    }
+
+    /// Puts `written` to the pace's account; while it is pending, the pace's alarm wakes the task.
+    fn paced<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        let too_slow = match &written {
+            Poll::Ready(Err(_)) => return written,
+            Poll::Ready(Ok(done)) => self.pace.moved(bytes(done)).err(),
+            Poll::Pending => match self.pace.poll_waiting(cx) {
+                Poll::Ready(too_slow) => Some(too_slow),
+                Poll::Pending => None,
+            },
+        };
+        match too_slow {
+            None => written,
+            Some(too_slow) => {
+                self.phases.reader_too_slow();
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_slow)))
+            }
+        }
+    }
+}
+
+impl AsyncRead for PacedSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.phases.bytes_arrived();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for PacedSocket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.paced(cx, written, |count| *count)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.paced(cx, written, |count| *count)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        self.paced(cx, flushed, |()| 0)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.socket).poll_shutdown(cx);
+        self.paced(cx, closed, |()| 0)
+    }
+}

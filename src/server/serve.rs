@@ -1,0 +1,167 @@
+//! The accept loop and the drain.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use super::Limits;
+use super::connection::{self, BoxError, Ended};
+use super::inbound::{Inbound, Peer};
+use super::io::Socket;
+use crate::telemetry::{Metrics, event};
+
+/// What a listener needs besides its socket and its service.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its name in log events (`data`, `control`, `observe`).
+    pub name: &'static str,
+    /// With certificate and key, or in clear.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Its limits.
+    pub limits: Limits,
+    /// Where its metrics go.
+    pub metrics: Arc<Metrics>,
+}
+
+/// How a drain ended, in connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Had no request when the drain began; closed at once.
+    pub idle: usize,
+    /// Had one, and it was answered to the end.
+    pub finished: usize,
+    /// Were cut when [`Limits::drain_ms`] had passed.
+    pub aborted: usize,
+}
+
+/// Serves `service` on `listener` until `stop` is cancelled, then drains: accepts no more, closes idle connections, lets
+/// requests end for [`Limits::drain_ms`], and cuts the rest.
+///
+/// Each request has a [`Peer`] among its extensions. An answer whose body fails resets the connection.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    server: Server,
+    service: S,
+    stop: CancellationToken,
+) -> Drained
+where
+    S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible> + Clone + Send + Unpin + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let server = Arc::new(server);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((tcp, address)) if connections.len() < server.limits.connections_max => {
+                    let one = one_connection(tcp, address, Arc::clone(&server), service.clone(), stop.clone());
+                    connections.spawn(one);
+                }
+                Ok((tcp, _)) => turn_away(tcp, &server),
+                Err(error) => {
+                    event::accept_failed(&error);
+                    // Out of descriptors, most likely: trying again at once would spin.
+                    let _ = timeout(ACCEPT_PAUSE, stop.cancelled()).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    drain(connections, &server).await
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// One connection from accept to close.
+fn one_connection<S, B>(
+    tcp: TcpStream,
+    address: SocketAddr,
+    server: Arc<Server>,
+    service: S,
+    stop: CancellationToken,
+) -> impl Future<Output = Ended> + Send
+where
+    S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible> + Clone + Send + Unpin + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    async move {
+        let metrics = Arc::clone(&server.metrics);
+        let _open = metrics.connections().hold();
+        // Answers are written whole; waiting for more of them (Nagle) only delays.
+        let _ = tcp.set_nodelay(true);
+        let peer = Peer { address, tls: server.tls.is_some() };
+        let Some(socket) = handshake(tcp, &server, &stop).await else { return Ended::default() };
+        connection::run(socket, peer, server, service, stop.cancelled_owned()).await
+    }
+}
+
+/// TLS, if there is any to speak. `None` if it failed, took too long, or the drain began.
+async fn handshake(tcp: TcpStream, server: &Server, stop: &CancellationToken) -> Option<Socket> {
+    let Some(config) = &server.tls else { return Some(Socket::Clear(tcp)) };
+    let accepting = TlsAcceptor::from(Arc::clone(config)).accept(tcp);
+    let limit = Duration::from_millis(server.limits.handshake_ms);
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        accepted = timeout(limit, accepting) => {
+            if let Ok(Ok(tls)) = accepted {
+                return Some(Socket::Tls(Box::new(tls)));
+            }
+            server.metrics.handshakes_failed().increment();
+            match accepted {
+                Ok(Err(error)) => event::connection_failed(&error),
+                _ => event::connection_failed(&"TLS handshake took too long"),
+            }
+            None
+        }
+    }
+}
+
+/// What a connection beyond the limit is told, if it is in clear. S3 clients take a 503 as "slow down" and try again.
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Tells a client that there are too many, as far as that is free: one write into an empty socket buffer. Under TLS it would
+/// cost a handshake, the dearest thing we do, so the connection is just closed.
+fn turn_away(tcp: TcpStream, server: &Server) {
+    server.metrics.connections_refused().increment();
+    if server.tls.is_none() {
+        let _ = tcp.try_write(TOO_MANY);
+    }
+}
+
+async fn drain(mut connections: JoinSet<Ended>, server: &Server) -> Drained {
+    let deadline = Instant::now() + Duration::from_millis(server.limits.drain_ms);
+    event::draining(server.name, connections.len());
+    let mut drained = Drained::default();
+    while let Ok(Some(joined)) = timeout_at(deadline, connections.join_next()).await {
+        match joined {
+            Ok(ended) if !ended.busy_at_stop => drained.idle += 1,
+            _ => drained.finished += 1,
+        }
+    }
+    drained.aborted = connections.len();
+    connections.shutdown().await;
+    event::drained(server.name, drained.finished, drained.aborted);
+    drained
+}

@@ -1,0 +1,510 @@
+//! Every metric of the process: a fixed set of atomics, with labels that are enums.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Declares a label: an enum whose variants have one spelling each.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of exposition.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The value as the exposition spells it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl Label for $name {
+            const COUNT: usize = Self::ALL.len();
+            fn index(self) -> usize { self as usize }
+            fn texts() -> impl Iterator<Item = &'static str> { Self::ALL.iter().map(|value| value.as_str()) }
+        }
+    };
+}
+
+/// A set of label values that is known when the program is built.
+pub(super) trait Label: Copy {
+    const COUNT: usize;
+    fn index(self) -> usize;
+    fn texts() -> impl Iterator<Item = &'static str>;
+}
+
+label! {
+    /// What a request asked for: the S3 operations we serve, and what stands beside them.
+    Operation {
+        /// `ListBuckets`.
+        ListBuckets = "ListBuckets",
+        /// `CreateBucket`.
+        CreateBucket = "CreateBucket",
+        /// `HeadBucket`.
+        HeadBucket = "HeadBucket",
+        /// `DeleteBucket`.
+        DeleteBucket = "DeleteBucket",
+        /// `GetBucketLocation`.
+        GetBucketLocation = "GetBucketLocation",
+        /// `PutObject`.
+        PutObject = "PutObject",
+        /// `GetObject`.
+        GetObject = "GetObject",
+        /// `HeadObject`.
+        HeadObject = "HeadObject",
+        /// `DeleteObject`.
+        DeleteObject = "DeleteObject",
+        /// `DeleteObjects`.
+        DeleteObjects = "DeleteObjects",
+        /// `ListObjects` and `ListObjectsV2`.
+        ListObjects = "ListObjects",
+        /// `ListObjectVersions`.
+        ListObjectVersions = "ListObjectVersions",
+        /// `CopyObject`.
+        CopyObject = "CopyObject",
+        /// `CreateMultipartUpload`.
+        CreateMultipartUpload = "CreateMultipartUpload",
+        /// `UploadPart`.
+        UploadPart = "UploadPart",
+        /// `UploadPartCopy`.
+        UploadPartCopy = "UploadPartCopy",
+        /// `CompleteMultipartUpload`.
+        CompleteMultipartUpload = "CompleteMultipartUpload",
+        /// `AbortMultipartUpload`.
+        AbortMultipartUpload = "AbortMultipartUpload",
+        /// `ListParts`.
+        ListParts = "ListParts",
+        /// `ListMultipartUploads`.
+        ListMultipartUploads = "ListMultipartUploads",
+        /// Anything else, also what could not be decoded.
+        Other = "other",
+    }
+}
+
+impl Operation {
+    /// The operation of this name; [`Operation::Other`] for a name that is not in the set.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "ListObjectsV2" => Self::ListObjects,
+            _ => {
+                Self::ALL.iter().copied().find(|operation| operation.as_str() == name).unwrap_or(Self::Other)
+            }
+        }
+    }
+}
+
+label! {
+    /// The hundreds of an HTTP status.
+    StatusClass {
+        /// 1xx.
+        Informational = "1xx",
+        /// 2xx.
+        Success = "2xx",
+        /// 3xx.
+        Redirect = "3xx",
+        /// 4xx.
+        Client = "4xx",
+        /// 5xx, and numbers that are no status.
+        Server = "5xx",
+    }
+}
+
+impl StatusClass {
+    /// The class of a status.
+    pub const fn of(status: u16) -> Self {
+        match status / 100 {
+            1 => Self::Informational,
+            2 => Self::Success,
+            3 => Self::Redirect,
+            4 => Self::Client,
+            _ => Self::Server,
+        }
+    }
+}
+
+label! {
+    /// Which way bytes went, seen from us.
+    Direction {
+        /// From the client.
+        In = "in",
+        /// To the client.
+        Out = "out",
+    }
+}
+
+label! {
+    /// What was asked of a blob store.
+    StoreVerb {
+        /// Put a blob.
+        Put = "put",
+        /// Read a range or the whole.
+        Get = "get",
+        /// Ask for size and presence.
+        Head = "head",
+        /// Delete.
+        Delete = "delete",
+        /// List.
+        List = "list",
+    }
+}
+
+label! {
+    /// How a store answered.
+    StoreOutcome {
+        /// As asked.
+        Ok = "ok",
+        /// The blob is not there.
+        Absent = "absent",
+        /// It refused us: our credential or our permissions.
+        Denied = "denied",
+        /// It did not answer in time.
+        Timeout = "timeout",
+        /// It could not be reached, or said it is overloaded.
+        Unavailable = "unavailable",
+        /// Anything else.
+        Error = "error",
+    }
+}
+
+label! {
+    /// What was asked of the index.
+    IndexVerb {
+        /// A read, one round trip.
+        Read = "read",
+        /// A write, one round trip.
+        Write = "write",
+    }
+}
+
+label! {
+    /// What was asked of a key service.
+    KeyVerb {
+        /// Wrap a key.
+        Wrap = "wrap",
+        /// Unwrap a key.
+        Unwrap = "unwrap",
+        /// Anything else (create, describe, destroy).
+        Other = "other",
+    }
+}
+
+label! {
+    /// What happened in the audit log.
+    AuditEvent {
+        /// A decision became durable.
+        Decision = "decision",
+        /// A completion became durable.
+        Completion = "completion",
+        /// A summary of strangers became durable.
+        Strangers = "strangers",
+        /// A commit failed.
+        Failed = "failed",
+        /// A record was refused because the queue was full or the log closed.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// Why a request was refused.
+    RefusalCode {
+        /// No credential, an unknown one, or a signature that does not match.
+        Unauthenticated = "unauthenticated",
+        /// The caller may not.
+        Forbidden = "forbidden",
+        /// The tenant or credential is suspended.
+        Suspended = "suspended",
+        /// The record or tenant belongs to another region.
+        OtherRegion = "other_region",
+        /// No place fits the class.
+        NoPlace = "no_place",
+        /// The request breaks a limit or a rule of the wire.
+        Malformed = "malformed",
+        /// Too much at once.
+        Overloaded = "overloaded",
+        /// The audit log could not record it.
+        Unrecorded = "unrecorded",
+        /// We do not do that.
+        NotImplemented = "not_implemented",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `by`.
+    pub fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// The present value.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds `by`, which may be negative.
+    pub fn add(&self, by: i64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Puts it to `value`.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The present value.
+    pub fn value(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds one until the answer is dropped.
+    pub fn hold(&self) -> impl Drop + '_ {
+        struct Held<'a>(&'a Gauge);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                self.0.add(-1);
+            }
+        }
+        self.add(1);
+        Held(self)
+    }
+}
+
+/// Upper bounds of a duration's buckets, in microseconds: from a cached HEAD to a store that hangs.
+pub(super) const DURATION_BOUNDS_US: [u64; 12] =
+    [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 5_000_000, 15_000_000];
+
+/// How long something took, in buckets.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    pub(super) buckets: [AtomicU64; DURATION_BOUNDS_US.len() + 1],
+    pub(super) sum_us: AtomicU64,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn observe(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = DURATION_BOUNDS_US.partition_point(|bound| *bound < micros);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// One `T` for each value of a label.
+pub(super) struct By<L: Label, T> {
+    pub(super) values: Box<[T]>,
+    label: std::marker::PhantomData<L>,
+}
+
+impl<L: Label, T: Default> Default for By<L, T> {
+    fn default() -> Self {
+        Self { values: (0..L::COUNT).map(|_| T::default()).collect(), label: std::marker::PhantomData }
+    }
+}
+
+impl<L: Label, T> By<L, T> {
+    pub(super) fn at(&self, label: L) -> &T {
+        &self.values[label.index()]
+    }
+}
+
+impl<L: Label, T> fmt::Debug for By<L, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "By({} values)", self.values.len())
+    }
+}
+
+/// The process's metrics. One per process in production; each test has its own.
+///
+/// Everything is an atomic, so recording neither locks nor allocates. The names they are exposed under are in `expose.rs`.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    pub(super) requests: By<Operation, By<StatusClass, Counter>>,
+    pub(super) durations: By<Operation, Histogram>,
+    pub(super) body_bytes: By<Direction, Counter>,
+    pub(super) in_flight: Gauge,
+    pub(super) refusals: By<RefusalCode, Counter>,
+    pub(super) redirects: Counter,
+    pub(super) store: By<StoreVerb, By<StoreOutcome, Counter>>,
+    pub(super) store_durations: By<StoreVerb, Histogram>,
+    pub(super) index: By<IndexVerb, Counter>,
+    pub(super) keys: By<KeyVerb, By<StoreOutcome, Counter>>,
+    pub(super) audit: By<AuditEvent, Counter>,
+    pub(super) audit_commits: Histogram,
+    pub(super) audit_sequence: Gauge,
+    pub(super) memory_used_bytes: Gauge,
+    pub(super) memory_limit_bytes: Gauge,
+    pub(super) connections: Gauge,
+    pub(super) connections_refused: Counter,
+    pub(super) connections_timed_out: Counter,
+    pub(super) handshakes_failed: Counter,
+}
+
+impl Metrics {
+    /// A request was answered: its head after `took`.
+    pub fn request(&self, operation: Operation, status: u16, took: Duration) {
+        self.requests.at(operation).at(StatusClass::of(status)).increment();
+        self.durations.at(operation).observe(took);
+    }
+
+    /// Requests of this kind that were answered with this class of status.
+    pub fn requests(&self, operation: Operation, class: StatusClass) -> &Counter {
+        self.requests.at(operation).at(class)
+    }
+
+    /// Bytes of bodies, of requests (in) and answers (out).
+    pub fn body_bytes(&self, direction: Direction) -> &Counter {
+        self.body_bytes.at(direction)
+    }
+
+    /// Requests that are being served.
+    pub fn in_flight(&self) -> &Gauge {
+        &self.in_flight
+    }
+
+    /// Requests that were refused, by reason.
+    pub fn refusals(&self, code: RefusalCode) -> &Counter {
+        self.refusals.at(code)
+    }
+
+    /// Requests that were sent to another region.
+    pub fn redirects(&self) -> &Counter {
+        &self.redirects
+    }
+
+    /// A blob store answered, or failed to.
+    pub fn store_request(&self, verb: StoreVerb, outcome: StoreOutcome, took: Duration) {
+        self.store.at(verb).at(outcome).increment();
+        self.store_durations.at(verb).observe(took);
+    }
+
+    /// Requests to blob stores, each attempt counted.
+    pub fn store_requests(&self, verb: StoreVerb, outcome: StoreOutcome) -> &Counter {
+        self.store.at(verb).at(outcome)
+    }
+
+    /// Requests to blob stores with this verb, whatever came of them.
+    pub fn store_requests_total(&self, verb: StoreVerb) -> u64 {
+        self.store.at(verb).values.iter().map(Counter::value).sum()
+    }
+
+    /// Round trips to the index.
+    pub fn index_round_trips(&self, verb: IndexVerb) -> &Counter {
+        self.index.at(verb)
+    }
+
+    /// Calls to a key service.
+    pub fn key_calls(&self, verb: KeyVerb, outcome: StoreOutcome) -> &Counter {
+        self.keys.at(verb).at(outcome)
+    }
+
+    /// What happened in the audit log.
+    pub fn audit(&self, event: AuditEvent) -> &Counter {
+        self.audit.at(event)
+    }
+
+    /// How long the audit log's commits took.
+    pub fn audit_commits(&self) -> &Histogram {
+        &self.audit_commits
+    }
+
+    /// The sequence number of the last durable audit record. Scraped elsewhere, it shows a log that was put back.
+    pub fn audit_sequence(&self) -> &Gauge {
+        &self.audit_sequence
+    }
+
+    /// Bytes taken from the memory budget.
+    pub fn memory_used_bytes(&self) -> &Gauge {
+        &self.memory_used_bytes
+    }
+
+    /// The memory budget.
+    pub fn memory_limit_bytes(&self) -> &Gauge {
+        &self.memory_limit_bytes
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    /// Connections turned away because there were too many.
+    pub fn connections_refused(&self) -> &Counter {
+        &self.connections_refused
+    }
+
+    /// Connections closed because the other side was too slow.
+    pub fn connections_timed_out(&self) -> &Counter {
+        &self.connections_timed_out
+    }
+
+    /// TLS handshakes that failed or took too long.
+    pub fn handshakes_failed(&self) -> &Counter {
+        &self.handshakes_failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_no_operation_becomes_other() {
+        assert_eq!(Operation::named("PutObject"), Operation::PutObject);
+        assert_eq!(Operation::named("ListObjectsV2"), Operation::ListObjects);
+        assert_eq!(Operation::named("jeanne-martin/ecg"), Operation::Other);
+        assert_eq!(Operation::named(""), Operation::Other);
+    }
+
+    #[test]
+    fn a_number_that_is_no_status_counts_as_ours() {
+        assert_eq!(StatusClass::of(0), StatusClass::Server);
+        assert_eq!(StatusClass::of(999), StatusClass::Server);
+        assert_eq!(StatusClass::of(404), StatusClass::Client);
+    }
+
+    #[test]
+    fn a_duration_on_the_border_of_a_bucket_belongs_below_it() {
+        let histogram = Histogram::default();
+        histogram.observe(Duration::from_micros(250));
+        histogram.observe(Duration::from_micros(251));
+        histogram.observe(Duration::from_secs(3600));
+        let counts: Vec<u64> = histogram.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
+        assert_eq!((counts[0], counts[1], counts[DURATION_BOUNDS_US.len()]), (1, 1, 1));
+        assert_eq!(histogram.count(), 3);
+    }
+
+    #[test]
+    fn a_held_gauge_falls_back_on_drop() {
+        let gauge = Gauge::default();
+        {
+            let _one = gauge.hold();
+            let _two = gauge.hold();
+            assert_eq!(gauge.value(), 2);
+        }
+        assert_eq!(gauge.value(), 0);
+    }
+}

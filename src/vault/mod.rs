@@ -1,0 +1,108 @@
+//! Clear ⇄ sealed: the only module that calls envelope, keys, index and store together.
+//!
+//! A write is *bytes first*: blobs durable in the store, then one index transaction, then the answer. A read opens the
+//! sealed record that the index holds, plans which ciphertext it needs, and opens every byte before it hands it on.
+//! Every method takes a [`Decided`]: a placement whose audit record is durable.
+
+mod buckets;
+mod classes;
+mod cut;
+mod debris;
+mod error;
+mod housekeeping;
+mod memory;
+mod read;
+mod records;
+mod sealing;
+mod source;
+mod uploads;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::Recorded;
+use crate::blobs::BlobStore;
+use crate::index::Index;
+use crate::keys::Ring;
+use crate::model::{Clock, Entropy, Environment, RegionId};
+use crate::placement::Placement;
+
+pub use crate::index::{IndexError, ListRequest, Position, Precondition};
+pub use classes::{Classes, Treatment};
+pub use error::{VaultError, WriteError};
+pub use housekeeping::Reclaimed;
+pub use memory::{Exhausted, Lease, Memory};
+pub use read::{Reading, Stored};
+pub use records::Trace;
+pub use source::Source;
+pub use uploads::{ChosenPart, Completion, NewUpload, PartWritten, UploadFacts, Whole};
+pub use write::{Write, Written};
+
+use debris::Sweeper;
+
+/// A placement whose decision record is durable: what every effect needs.
+pub type Decided = Recorded<Placement>;
+
+/// What a vault is built from.
+#[derive(Clone, Debug)]
+pub struct VaultParts {
+    /// Which deployment.
+    pub environment: Environment,
+    /// The one region served.
+    pub region: RegionId,
+    /// Holds the blobs.
+    pub store: Arc<dyn BlobStore>,
+    /// Knows the names.
+    pub index: Arc<dyn Index>,
+    /// Hands out KEKs.
+    pub ring: Ring,
+    /// How each class is treated.
+    pub classes: Classes,
+    /// The process's budget for bodies.
+    pub memory: Memory,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Bounds.
+    pub settings: VaultSettings,
+}
+
+/// Bounds of a vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VaultSettings {
+    /// Clear bytes of a record per blob: 64 KiB to 8 MiB.
+    pub blob_bytes_max: u64,
+    /// Blobs of one write under way to the store at once.
+    pub uploads_in_flight_max: usize,
+    /// How long a blob that nothing names any more is kept: longer than the longest request, and at least the index's
+    /// restore horizon.
+    pub reclaim_delay: Duration,
+}
+
+/// One region's records.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    parts: Arc<VaultParts>,
+    sweeper: Sweeper,
+}
+
+impl Vault {
+    /// Over the parts of one region. Starts the task that clears up after failed writes; call within a runtime.
+    pub fn new(parts: VaultParts) -> Self {
+        let sweeper =
+            Sweeper::start(Arc::clone(&parts.index), Arc::clone(&parts.clock), parts.settings.reclaim_delay);
+        Self { parts: Arc::new(parts), sweeper }
+    }
+
+    /// The region whose records these are.
+    pub fn region(&self) -> &RegionId {
+        &self.parts.region
+    }
+
+    /// The budget for bodies.
+    pub fn memory(&self) -> &Memory {
+        &self.parts.memory
+    }
+}

@@ -1,0 +1,305 @@
+//! Reading a record: the sealed record from the index, then exactly the ciphertext that covers the range, each byte
+//! opened before it is handed on.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::blobs::Location;
+use crate::envelope::{BlobRange, Blobs, BodyOpener, Closed, Dek, Implementation, OpenVersion, Page};
+use crate::index::{Lookup, VersionRow};
+use crate::model::{BlobId, BucketName, ByteRange, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp};
+use crate::placement::Placement;
+
+use super::memory::Lease;
+use super::sealing::{envelope_kek, kms_key_id, meta_of};
+use super::{Decided, Vault, VaultError};
+
+/// Clear bytes handed on at a time: the lease on a blob's memory ends with its last piece, so at most this much is in the
+/// socket's hands beside it.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// A stored version whose sealed record was opened and believed.
+#[derive(Debug)]
+pub struct Stored {
+    vault: Vault,
+    placement: Placement,
+    row: VersionRow,
+    open: OpenVersion,
+    meta: ObjectMeta,
+}
+
+impl Vault {
+    /// Opens the record of the newest version of (`bucket`, `key`). One index round trip, no store request.
+    pub async fn open(
+        &self,
+        decided: &Decided,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<Stored, VaultError> {
+        let tenant = decided.tenant_code();
+        let row = match self.parts.index.lookup(tenant, bucket, key).await? {
+            Lookup::Found(row) => *row,
+            Lookup::NoKey => return Err(VaultError::NoSuchKey),
+            Lookup::NoBucket => return Err(VaultError::NoSuchBucket),
+            Lookup::NotYours => return Err(VaultError::NotYours),
+        };
+        let treatment = self.treatment(row.class_code)?;
+        let handle = self.kek_of(tenant, &treatment.kek, row.kek, row.kek_epoch).await?;
+        let kek = envelope_kek(&handle);
+        let expected = self.expected(tenant, row.class_code, row.version)?;
+        let open = Closed::record(&row.record)
+            .and_then(|closed| closed.locate(&expected, &kek))
+            .and_then(|located| located.confirm(bucket.as_str(), key.as_bytes()))
+            .and_then(|confirmed| confirmed.open_version(&kek, None))
+            .map_err(VaultError::opening)?;
+        // The row's own copies of sealed facts are for lists; here they must agree, or somebody edited the index.
+        if open.root.manifest.entity_tag != row.etag.as_str() || open.root.plaintext_bytes != row.size {
+            return Err(VaultError::Corrupt { what: "the index row disagrees with the sealed record", source: None });
+        }
+        let meta = meta_of(&open.root.manifest);
+        Ok(Stored { vault: self.clone(), placement: Placement::clone(decided), row, open, meta })
+    }
+}
+
+impl Stored {
+    /// Clear length in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.row.size
+    }
+
+    /// Length of all its blobs in the store, in bytes.
+    pub fn sealed_bytes(&self) -> u64 {
+        self.row.sealed_bytes
+    }
+
+    /// Entity tag.
+    pub fn etag(&self) -> &ETag {
+        &self.row.etag
+    }
+
+    /// When it was written.
+    pub fn modified(&self) -> Timestamp {
+        self.row.modified
+    }
+
+    /// Its class.
+    pub fn class(&self) -> &ClassId {
+        &self.row.class
+    }
+
+    /// What was sealed with it.
+    pub fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    /// Which key sealed it, as clients are told.
+    pub fn kms_key_id(&self) -> String {
+        kms_key_id(self.row.kek, self.row.kek_epoch)
+    }
+
+    /// Its row in the index.
+    pub(super) fn row(&self) -> &VersionRow {
+        &self.row
+    }
+
+    /// Its opened record.
+    pub(super) fn opened(&self) -> &OpenVersion {
+        &self.open
+    }
+
+    /// Begins to read `range`, or everything. Returns once the first piece is opened, so that an answer's head is sent
+    /// only for bytes that are right.
+    ///
+    /// One store request per blob touched, and one per page of the manifest where the version has more than 1,024 blobs.
+    pub async fn read(self, range: Option<ByteRange>) -> Result<Reading, VaultError> {
+        let range = range.map_or(0..self.row.size, |range| range.start()..range.end());
+        if range.end > self.row.size {
+            return Err(VaultError::RangeOutside);
+        }
+        let mut reading = Reading {
+            left_bytes: range.end - range.start,
+            plan: Plan::of(&self.open, &range)?,
+            fetcher: Fetcher {
+                vault: self.vault,
+                placement: self.placement,
+                dek: Arc::new(self.open.dek.clone()),
+                record_blob: BlobId::from_bytes(self.open.header.blob),
+            },
+            open: self.open,
+            range,
+            current: Bytes::new(),
+            lease: None,
+            ahead: None,
+        };
+        reading.advance().await?;
+        Ok(reading)
+    }
+}
+
+/// A record on its way to a reader.
+#[derive(Debug)]
+pub struct Reading {
+    left_bytes: u64,
+    range: Range<u64>,
+    open: OpenVersion,
+    plan: Plan,
+    fetcher: Fetcher,
+    current: Bytes,
+    lease: Option<Lease>,
+    ahead: Option<Ahead>,
+}
+
+type Fetched = Result<(Bytes, Option<Lease>), VaultError>;
+
+/// A blob being fetched while the one before it is sent. Dropping it ends the fetch.
+#[derive(Debug)]
+struct Ahead(JoinHandle<Fetched>);
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Reading {
+    /// Clear bytes still to come.
+    pub const fn left_bytes(&self) -> u64 {
+        self.left_bytes
+    }
+
+    /// The next piece; `None` after the last. An error means that what follows must not be sent, and that the answer must
+    /// be broken off, never ended cleanly.
+    pub async fn next(&mut self) -> Option<Result<Bytes, VaultError>> {
+        if self.left_bytes == 0 {
+            return None;
+        }
+        if self.current.is_empty()
+            && let Err(error) = self.advance().await
+        {
+            return Some(Err(error));
+        }
+        let piece = self.current.split_to(self.current.len().min(PIECE_BYTES));
+        if piece.is_empty() {
+            let what = "the manifest covers less than the object";
+            return Some(Err(VaultError::Corrupt { what, source: None }));
+        }
+        if self.current.is_empty() {
+            self.lease = None;
+        }
+        self.left_bytes = self.left_bytes.saturating_sub(piece.len() as u64);
+        Some(Ok(piece))
+    }
+
+    /// Makes the next blob's bytes the current ones, and begins to fetch the one after it.
+    async fn advance(&mut self) -> Result<(), VaultError> {
+        let fetched = match self.ahead.take() {
+            Some(mut ahead) => (&mut ahead.0).await.map_err(|_| VaultError::Interrupted)?,
+            None => match self.plan.next(&self.open, &self.range, &self.fetcher).await? {
+                Some(range) => {
+                    // What was sent gave its memory back, so this request holds none and may wait.
+                    let lease = self.fetcher.vault.parts.memory.lease(memory_of(&range)).await?;
+                    self.fetcher.fetch(&range).await.map(|bytes| (bytes, Some(lease)))
+                }
+                None => return Ok(()),
+            },
+        };
+        (self.current, self.lease) = fetched?;
+        self.prefetch().await
+    }
+
+    /// Fetches ahead if there is memory for it now; without, the next blob is fetched when it is its turn.
+    async fn prefetch(&mut self) -> Result<(), VaultError> {
+        let Some(range) = self.plan.peek(&self.open, &self.range, &self.fetcher).await? else { return Ok(()) };
+        let Some(lease) = self.fetcher.vault.parts.memory.try_lease(memory_of(range)) else { return Ok(()) };
+        let (fetcher, range) = (self.fetcher.clone(), range.clone());
+        self.plan.take();
+        self.ahead = Some(Ahead(tokio::spawn(async move {
+            fetcher.fetch(&range).await.map(|bytes| (bytes, Some(lease)))
+        })));
+        Ok(())
+    }
+}
+
+/// Sealed and clear bytes exist side by side for a moment.
+fn memory_of(range: &BlobRange) -> u64 {
+    (range.stored.end - range.stored.start) * 2
+}
+
+/// Which blobs are still to be read, the manifest's pages opened one at a time.
+#[derive(Debug)]
+struct Plan {
+    ready: VecDeque<BlobRange>,
+    pages: Range<u32>,
+}
+
+impl Plan {
+    fn of(open: &OpenVersion, range: &Range<u64>) -> Result<Self, VaultError> {
+        let ready = open.root.plan(range).map_err(VaultError::opening)?.into();
+        let pages = match &open.root.blobs {
+            Blobs::Inline(_) => 0..0,
+            Blobs::Paged(table) => table.pages_for(range),
+        };
+        Ok(Self { ready, pages })
+    }
+
+    async fn next(
+        &mut self,
+        open: &OpenVersion,
+        range: &Range<u64>,
+        fetcher: &Fetcher,
+    ) -> Result<Option<BlobRange>, VaultError> {
+        self.peek(open, range, fetcher).await?;
+        Ok(self.take())
+    }
+
+    async fn peek(
+        &mut self,
+        open: &OpenVersion,
+        range: &Range<u64>,
+        fetcher: &Fetcher,
+    ) -> Result<Option<&BlobRange>, VaultError> {
+        while self.ready.is_empty() {
+            let Some(page) = self.pages.next() else { break };
+            self.ready = fetcher.page(open, page).await?.plan(range).into();
+        }
+        Ok(self.ready.front())
+    }
+
+    fn take(&mut self) -> Option<BlobRange> {
+        self.ready.pop_front()
+    }
+}
+
+/// Fetches and opens.
+#[derive(Clone, Debug)]
+struct Fetcher {
+    vault: Vault,
+    placement: Placement,
+    dek: Arc<Dek>,
+    record_blob: BlobId,
+}
+
+impl Fetcher {
+    async fn fetch(&self, range: &BlobRange) -> Result<Bytes, VaultError> {
+        let at = Location::of(&self.placement, BlobId::from_bytes(range.entry.blob));
+        let opener =
+            BodyOpener::new(&self.dek, &range.entry, Implementation::AwsLc).map_err(VaultError::opening)?;
+        let sealed = self.vault.parts.store.read(&at, range.stored.clone()).await.map_err(VaultError::reading)?;
+        let mut clear = Vec::with_capacity(sealed.len());
+        range.open(&opener, &sealed, &mut clear).map_err(VaultError::opening)?;
+        Ok(clear.into())
+    }
+
+    async fn page(&self, open: &OpenVersion, page: u32) -> Result<Page, VaultError> {
+        let missing = || VaultError::Corrupt { what: "a page of the manifest is missing", source: None };
+        let Blobs::Paged(table) = &open.root.blobs else { return Err(missing()) };
+        let stored = table.location(page).ok_or_else(missing)?;
+        let at = Location::of(&self.placement, self.record_blob);
+        let sealed = self.vault.parts.store.read(&at, stored).await.map_err(VaultError::reading)?;
+        table.open(&self.dek, page, &sealed).map_err(VaultError::opening)
+    }
+}
