@@ -108,7 +108,7 @@ impl Overlay {
         self
     }
 
-    /// Everything of `region` embedded under `state`: `store`, `index/index.sqlite3`, `keys/root.key`, `audit`; its S3 front on
+    /// Everything of `region` embedded under `state`: `store`, `index/index.sqlite3`, `keys/roots`, `audit`; its S3 front on
     /// `listen`.
     #[must_use]
     pub fn with_embedded(self, region: RegionId, state: &Path, listen: std::net::SocketAddr) -> Self {
@@ -117,7 +117,7 @@ impl Overlay {
             s3_endpoint: format!("http://{listen}").parse().ok(),
             store: Some(Store::Fs(local(state.join("store")))),
             index: Some(Index::Sqlite(local(state.join("index/index.sqlite3")))),
-            keys: Some(Keys::LocalFile(local(state.join("keys/root.key")))),
+            keys: Some(Keys::LocalFile(local(state.join("keys/roots")))),
             audit: Some(Audit { directory: state.join("audit") }),
         };
         self.with(region, replaced)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body::Body;
 
-use crate::audit::{self, Log, Verdict};
+use crate::audit::{self, Decision, Log, Verdict};
 use crate::auth::Permitted;
 use crate::catalogue::Catalogue;
 use crate::model::{BucketName, Clock, RegionId, TenantCode};
@@ -39,17 +39,13 @@ impl Place {
     }
 
     /// The operation as placement sees it. Takes one index round trip for a write or a part, none otherwise.
-    async fn operation<B>(&self, permitted: &Permitted<B>, document: Option<&Bytes>) -> Result<Operation, S3Error> {
-        let tenant = permitted.caller().tenant().code;
-        let write = async |bucket: &BucketName, labels: &Labels| {
-            let rule = self.operations.bucket_rule(tenant, bucket).await?;
-            Ok::<_, S3Error>(Operation::Write(AskedClass {
-                header: labels.class.clone(),
-                bucket: rule,
-                ..AskedClass::default()
-            }))
-        };
-        match permitted.call() {
+    async fn operation(
+        &self,
+        tenant: TenantCode,
+        call: &Call,
+        document: Option<&Bytes>,
+    ) -> Result<Operation, S3Error> {
+        match call {
             Call::ListBuckets(_) => Ok(Operation::ListBuckets),
             Call::CreateBucket(_) => Ok(Operation::CreateBucket {
                 location_constraint: match document {
@@ -57,8 +53,8 @@ impl Place {
                     None => None,
                 },
             }),
-            Call::PutObject(put) => write(&put.object.bucket, &put.labels).await,
-            Call::CreateMultipartUpload(create) => write(&create.object.bucket, &create.labels).await,
+            Call::PutObject(put) => self.write(tenant, &put.object.bucket, &put.labels).await,
+            Call::CreateMultipartUpload(create) => self.write(tenant, &create.object.bucket, &create.labels).await,
             Call::UploadPart(part) => self.part(tenant, &part.upload).await,
             Call::CompleteMultipartUpload(complete) => self.part(tenant, &complete.upload).await,
             Call::GetObject(_) | Call::HeadObject(_) => Ok(Operation::Read),
@@ -80,7 +76,18 @@ impl Place {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let document = permitted.read_document(xml::DOCUMENT_BYTES_MAX).await?;
-        Ok((self.operation(permitted, document.as_ref()).await?, document))
+        let tenant = permitted.caller().tenant().code;
+        Ok((self.operation(tenant, permitted.call(), document.as_ref()).await?, document))
+    }
+
+    async fn write(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        labels: &Labels,
+    ) -> Result<Operation, S3Error> {
+        let bucket = self.operations.bucket_rule(tenant, bucket).await?;
+        Ok(Operation::Write(AskedClass { header: labels.class.clone(), bucket, ..AskedClass::default() }))
     }
 
     async fn part(
@@ -91,18 +98,20 @@ impl Place {
         Ok(Operation::Part { class: self.operations.upload_class(tenant, upload).await? })
     }
 
-    /// Makes a refusal durable before it is told.
-    async fn refuse<B>(&self, permitted: &Permitted<B>, answer: S3Error, code: &'static str) -> S3Error {
-        let verdict = Verdict::Refused { code };
-        let keys = self.log.keys();
-        let decision = decision(
-            keys,
+    /// The audit record of a refusal.
+    fn refusal<B>(&self, permitted: &Permitted<B>, code: &'static str) -> Decision {
+        decision(
+            self.log.keys(),
             permitted.call(),
             permitted.caller(),
             permitted.origin(),
             self.serving.clone(),
-            verdict,
-        );
+            Verdict::Refused { code },
+        )
+    }
+
+    /// Makes a refusal durable before it is told.
+    async fn refuse(&self, decision: Decision, answer: S3Error) -> S3Error {
         match self.log.record(decision, ()).await {
             Ok(recorded) => {
                 let ended = audit::Outcome::Error { code: answer.code().as_str() };
@@ -126,8 +135,8 @@ where
         let (operation, document) = match self.question(&mut permitted).await {
             Ok(asked) => asked,
             Err(answer) => {
-                let code = answer.code().as_str();
-                return Err(self.refuse(&permitted, answer, code).await);
+                let refusal = self.refusal(&permitted, answer.code().as_str());
+                return Err(self.refuse(refusal, answer).await);
             }
         };
         let tenant = permitted.caller().tenant();
@@ -138,8 +147,8 @@ where
                 Placed::new(permitted, placement, document).map_err(|_| S3Error::new(Code::InternalError))
             }
             Err(refusal) => {
-                let code = refusal.code();
-                Err(self.refuse(&permitted, answer_to(&refusal), code).await)
+                let record = self.refusal(&permitted, refusal.code());
+                Err(self.refuse(record, answer_to(&refusal)).await)
             }
         }
     }

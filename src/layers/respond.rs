@@ -96,7 +96,7 @@ impl RespondLayer {
             }
         }
         headers.insert(header::SERVER, HeaderValue::from_static("terroir"));
-        let operation = response.extensions().get::<Operation>().copied().unwrap_or(Operation::Unknown);
+        let operation = response.extensions().get::<Operation>().copied().unwrap_or(Operation::Other);
         self.metrics.request(operation, response.status().as_u16(), started.elapsed());
         response
     }

@@ -70,7 +70,7 @@ impl Vault {
         let record = BlobId::from_bytes(open.header.blob);
         let mut traces = Vec::new();
         if !open.header.kind.has_body() {
-            traces.push(self.observed(decided, record, 0, open.header.stored_bytes()).await?);
+            traces.push(self.observed(decided, record, 0, open.header.blob_bytes()).await?);
         }
         let entries: Vec<BlobEntry> = match &open.root.blobs {
             Blobs::Inline(entries) => entries.clone(),
