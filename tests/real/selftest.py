@@ -164,6 +164,37 @@ class Stepping(unittest.TestCase):
         self.assertEqual(self.steps("STEPS_FATAL=a; step_a() { false; }; step_b() { echo never; }"), (1, "0 passed, 1 failed"))
 
 
+class Sabotaging(unittest.TestCase):
+    """The list of sabotages fits the source, and its check can tell when it does not."""
+
+    def test_every_sabotage_fits_the_source_and_names_a_test_that_exists(self):
+        done = subprocess.run([sys.executable, ROOT / "tests/sabotage/run.py", "--check"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_an_entry_that_proves_nothing_is_found(self):
+        runner = load(ROOT / "tests/sabotage/run.py")
+        good = {"name": "n", "why": "w", "file": "a.rs", "search": "one", "replace": "two", "test": "lib tests::named"}
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            (root / "src").mkdir()
+            (root / "src/x.rs").write_text("fn named() {}")
+            (root / "a.rs").write_text("one")
+            self.assertEqual(list(runner.problems(good, root)), [])
+            for bad in ({"search": "absent"}, {"file": "b.rs"}, {"replace": "one"}, {"test": "lib tests::other"}, {"test": "odd x"}, {"extra": 1}):
+                self.assertEqual(len(list(runner.problems({**good, **bad}, root))), 1, bad)
+            (root / "a.rs").write_text("one one")
+            self.assertEqual(len(list(runner.problems(good, root))), 1, "a line that stands twice")
+
+
+def load(path):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("sabotage_run", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class AgainstARealStore(unittest.TestCase):
     def test_the_cases_pass_where_they_should_and_fail_where_they_must(self):
         names = ["a_few_hundred", "presigned", "overwriting", "requests_that_are_not", "of_sixteen"]
