@@ -171,6 +171,83 @@ class SeaweedFs:
                 child.wait()
 
 
+class Served:
+    """`terroir serve` of one region whose store is the SeaweedFS bucket at `store_port`: the real thing, on loopback."""
+
+    kind = "terroir"
+
+    def __init__(self, data_dir, store, store_port, region="fr", tls=None):
+        self.binary, self.region, self.child = os.environ["TERROIR_BIN"], region, None
+        self.data_dir = pathlib.Path(data_dir)
+        self.data_dir.mkdir(parents=True)
+        self.log = self.data_dir / "log"
+        self.config = self.data_dir / "terroir.toml"
+        self.base = ports.claim()
+        self.store = store
+        bucket = "terroir-blobs"
+        store.make_bucket(bucket)
+        self.config.write_text(f"""environment = "bench"
+overlay = "{self.data_dir}/overlay.toml"
+
+[region.{region}]
+state-dir = "{self.data_dir}/state"
+listen = {{ data = "127.0.0.1:{self.base}", control = "127.0.0.1:{self.base + 1}", observe = "127.0.0.1:{self.base + 2}" }}
+""")
+        (self.data_dir / "overlay.toml").write_text(f"""name = "loopback"
+
+[regions.{region}]
+s3-endpoint = "http://127.0.0.1:{self.base}"
+index = {{ sqlite = {{ path = "index/index.sqlite3" }} }}
+keys = {{ local-file = {{ path = "keys/roots" }} }}
+audit = {{ directory = "audit" }}
+
+[regions.{region}.store.s3]
+endpoint = "http://127.0.0.1:{store_port}"
+bucket = "{bucket}"
+prefix = "blobs/"
+signing-region = "us-east-1"
+access-key-id = "env:STORE_KEY_ID"
+secret-access-key = "env:STORE_SECRET"
+path-style = true
+""")
+        self.env = {**os.environ, "STORE_KEY_ID": store.access_key, "STORE_SECRET": store.secret_key, "RUST_LOG": "info"}
+
+    def verb(self, *words, as_json=False):
+        command = [self.binary, *words, "--region", self.region, "--config", str(self.config)]
+        done = subprocess.run(command + (["--json"] if as_json else []), capture_output=True, text=True, timeout=60, env=self.env)
+        if done.returncode != 0:
+            raise AssertionError(f"terroir {' '.join(words)}: exit {done.returncode}: {done.stderr.strip()}")
+        return json.loads(done.stdout) if as_json else done
+
+    def start(self):
+        command = [self.binary, "serve", "--config", str(self.config), "--region", self.region]
+        with open(self.log, "ab") as log:
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
+        deadline = time.monotonic() + READY_S
+        while not answers_200(f"http://127.0.0.1:{self.base + 2}/ready"):
+            if self.child.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError("terroir serve is not ready:\n" + "\n".join(self.log.read_text().splitlines()[-30:]))
+            time.sleep(0.05)
+        return self
+
+    def client(self, tenant="bench", default_class="health"):
+        """A client of a tenant made now."""
+        self.verb("tenant", "create", tenant, "--default-class", default_class)
+        shown = self.verb("credential", "create", tenant, as_json=True)
+        made = Client(f"http://127.0.0.1:{self.base}", self.region, shown["access_key"], shown["secret_key"])
+        deadline = time.monotonic() + 10
+        while made.send("GET", "/").status != 200:
+            if time.monotonic() > deadline:
+                raise AssertionError("a new access key was not known after 10 s")
+            time.sleep(0.1)
+        return made
+
+    stop, kill = Terroir.stop, Terroir.kill
+
+    def tail(self):
+        return "\n".join(self.log.read_text().splitlines()[-30:])
+
+
 class Scratch:
     """A temporary folder that is gone afterwards."""
 
