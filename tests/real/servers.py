@@ -176,7 +176,7 @@ class Served:
 
     kind = "terroir"
 
-    def __init__(self, data_dir, store, store_port, region="fr", tls=None):
+    def __init__(self, data_dir, store, store_port, region="fr", bucket="terroir-blobs"):
         self.binary, self.region, self.child = os.environ["TERROIR_BIN"], region, None
         self.data_dir = pathlib.Path(data_dir)
         self.data_dir.mkdir(parents=True)
@@ -184,7 +184,6 @@ class Served:
         self.config = self.data_dir / "terroir.toml"
         self.base = ports.claim()
         self.store = store
-        bucket = "terroir-blobs"
         store.make_bucket(bucket)
         self.config.write_text(f"""environment = "bench"
 overlay = "{self.data_dir}/overlay.toml"
