@@ -7,10 +7,12 @@
 #![deny(missing_docs)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod blobs;
 pub mod catalogue;
+pub mod cli;
 pub mod envelope;
 pub mod index;
 pub mod keys;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::model::{AccessKeyId, ClassId, RegionId, TenantId};
+use crate::model::{AccessKeyId, BucketName, ClassId, RegionId, TenantId};
 
 /// A data-residency-aware storage proxy for health records.
 ///
@@ -35,6 +35,9 @@ pub enum Command {
     /// Create, list, disable and rotate S3 credentials.
     #[command(subcommand)]
     Credential(CredentialCommand),
+    /// Set the class rule of a bucket.
+    #[command(subcommand)]
+    Bucket(BucketCommand),
     /// Read the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -195,6 +198,27 @@ pub enum CredentialCommand {
         /// Disable the old one at once.
         #[arg(long)]
         disable_old: bool,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+}
+
+/// `terroir bucket …`.
+#[derive(Debug, Subcommand)]
+pub enum BucketCommand {
+    /// Set the least class of what is written into a bucket from now on.
+    Rule {
+        /// Whose bucket.
+        tenant: TenantId,
+        /// Which.
+        bucket: BucketName,
+        /// The class; records may be given a stricter one, never a looser.
+        #[arg(long, value_name = "CLASS", required_unless_present = "none")]
+        class: Option<ClassId>,
+        /// Take the rule away.
+        #[arg(long, conflicts_with = "class")]
+        none: bool,
         #[command(flatten)]
         #[allow(missing_docs)]
         site: SiteArgs,

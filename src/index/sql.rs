@@ -56,19 +56,8 @@ pub(super) const DELETE_TARGET: &str = "SELECT b.bucket_no, b.owner, h.etag AS h
     v.version_id AS old_id, v.class AS old_class, v.size AS old_size, v.sealed_bytes AS old_sealed \
     FROM buckets b LEFT JOIN heads h ON h.bucket_no = b.bucket_no AND h.key = $2 AND h.marker = 0 \
     LEFT JOIN versions v ON v.version_id = h.version_id WHERE b.name = $1";
-pub(super) const VERSION_INSERT: &str = "INSERT INTO versions (version_id, bucket_no, key, seq, is_null, etag, size, \
-    sealed_bytes, modified_ms, class, class_code, kek_id, kek_epoch, record) \
-    VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-pub(super) const HEAD_UPSERT: &str = "INSERT INTO heads (bucket_no, key, seq, version_id, etag, size, modified_ms, class) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (bucket_no, key) DO UPDATE SET seq = excluded.seq, \
-    version_id = excluded.version_id, marker = 0, etag = excluded.etag, size = excluded.size, \
-    modified_ms = excluded.modified_ms, class = excluded.class";
 pub(super) const HEAD_DELETE: &str = "DELETE FROM heads WHERE bucket_no = $1 AND key = $2";
 pub(super) const VERSION_DELETE: &str = "DELETE FROM versions WHERE version_id = $1";
-pub(super) const COUNTER_ADD: &str = "INSERT INTO counters (tenant, bucket_no, class, objects, bytes, sealed_bytes) \
-    VALUES ($1, $2, $3, 1, $4, $5) ON CONFLICT (tenant, bucket_no, class) DO UPDATE SET \
-    objects = counters.objects + 1, bytes = counters.bytes + excluded.bytes, \
-    sealed_bytes = counters.sealed_bytes + excluded.sealed_bytes";
 pub(super) const COUNTER_SUBTRACT: &str = "UPDATE counters SET objects = objects - 1, bytes = bytes - $4, \
     sealed_bytes = sealed_bytes - $5 WHERE tenant = $1 AND bucket_no = $2 AND class = $3";
 pub(super) const LIST: &str = "SELECT b.owner, h.key, h.version_id, h.etag, h.size, h.modified_ms, h.class \
@@ -79,12 +68,6 @@ pub(super) const LIST: &str = "SELECT b.owner, h.key, h.version_id, h.etag, h.si
 /// A blob becomes live only if it does not wait to be deleted: no row inserted means it does.
 pub(super) const BLOB_INSERT: &str = "INSERT INTO blobs (version_id, part, ordinal, blob_id, stored_bytes) \
     SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM reclaim WHERE blob_id = $4)";
-pub(super) const BLOBS_RECLAIM: &str = "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) \
-    SELECT blob_id, $2, $3, $4 FROM blobs WHERE version_id = $1";
-pub(super) const BLOBS_DELETE: &str = "DELETE FROM blobs WHERE version_id = $1";
-pub(super) const PART_BLOBS_RECLAIM: &str = "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) \
-    SELECT blob_id, $2, $3, $4 FROM blobs WHERE version_id = $1 AND part = $5";
-pub(super) const PART_BLOBS_DELETE: &str = "DELETE FROM blobs WHERE version_id = $1 AND part = $2";
 /// A blob waits to be deleted only if it is not live.
 pub(super) const RECLAIM_INSERT: &str = "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) \
     SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE blob_id = $1) ON CONFLICT DO NOTHING";

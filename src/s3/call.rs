@@ -113,22 +113,26 @@ impl ListObjects {
     /// Where the page starts, token before start-after; `None` is the beginning.
     pub fn start(&self) -> Option<Position> {
         match &self.version {
-            ListVersion::V1 { marker } => marker.clone().map(|marker| self.marker_position(marker)),
+            ListVersion::V1 { marker } => {
+                marker_position(marker.as_ref(), &self.prefix, self.delimiter.as_ref())
+            }
             ListVersion::V2 { token: Some((_, position)), .. } => Some(position.clone()),
             ListVersion::V2 { start_after, .. } => start_after.clone().map(Position::AfterKey),
         }
     }
+}
 
-    /// V1 has no token: a marker that is a common prefix (`NextMarker` of the page before) means "after all of it".
-    fn marker_position(&self, marker: String) -> Position {
-        let is_prefix = match (&self.delimiter, marker.strip_prefix(self.prefix.as_str())) {
-            (Some(delimiter), Some(rest)) => {
-                rest.find(delimiter.as_str()).is_some_and(|at| at + delimiter.len() == rest.len())
-            }
-            _ => false,
-        };
-        if is_prefix { Position::AfterPrefix(marker) } else { Position::AfterKey(marker) }
-    }
+/// Where a listing without tokens goes on: a marker that is a common prefix (the next marker of the page before) means
+/// "after all of it".
+fn marker_position(marker: Option<&String>, prefix: &str, delimiter: Option<&String>) -> Option<Position> {
+    let marker = marker?;
+    let is_prefix = match (delimiter, marker.strip_prefix(prefix)) {
+        (Some(delimiter), Some(rest)) => {
+            rest.find(delimiter.as_str()).is_some_and(|at| at + delimiter.len() == rest.len())
+        }
+        _ => false,
+    };
+    Some(if is_prefix { Position::AfterPrefix(marker.clone()) } else { Position::AfterKey(marker.clone()) })
 }
 
 /// What a write says of the record's class and subject, before anybody has checked them.
@@ -303,6 +307,13 @@ pub struct ListMultipartUploads {
     pub uploads_max: u16,
     /// `encoding-type=url`.
     pub url_encoded: bool,
+}
+
+impl ListMultipartUploads {
+    /// Where the page starts, by key: with an upload id marker it is *in* that key, at later uploads of it.
+    pub fn start(&self) -> Option<Position> {
+        marker_position(self.key_marker.as_ref(), &self.prefix, self.delimiter.as_ref())
+    }
 }
 
 /// What was recognised and is not served.

@@ -6,7 +6,6 @@
 //! 3. [`Presented::from_parts`], then [`verify`] with a [`SigningKey`]: who?
 //! 4. [`PayloadPlan::from_parts`] and [`Payload`]: the body, verified as it streams; documents through [`xml`].
 //! 5. [`reply`] for the answer, or [`S3Error::into_response`].
-#![allow(unused_variables, dead_code, unused_imports, unused_mut, clippy::todo, reason = "being written")]
 
 mod call;
 mod checksum;

@@ -1,10 +1,17 @@
-//! The reclaim queue, emptied: the only place that deletes blobs.
+//! The reclaim queue, emptied: the only place that deletes blobs. And throw-away blobs, to ask a store what it does.
+
+use zeroize::Zeroizing;
 
 use crate::blobs::Location;
+use crate::envelope::{BodySealer, Dek, Kek, Locator, Sealed, Sealer};
 use crate::index::{BlobStanding, ReclaimRow};
-use crate::model::{BlobId, TenantCode};
+use crate::model::{BlobId, ClassCode, EntropyError, TenantCode, VersionId};
 
+use super::sealing::random;
 use super::{Decided, Vault, VaultError};
+
+/// Clear bytes of a probe's blob: enough for ranges to mean something.
+const PROBE_BYTES: usize = 4096;
 
 /// Blobs looked at in one round.
 const ROUND_BLOBS_MAX: u32 = 1000;
@@ -59,5 +66,38 @@ impl Vault {
 
     async fn due(&self) -> Result<Vec<ReclaimRow>, VaultError> {
         Ok(self.parts.index.due(self.parts.clock.now(), ROUND_BLOBS_MAX).await?)
+    }
+}
+
+impl Vault {
+    /// Two different sealings of one throw-away blob, under keys that nobody keeps: what a store is probed with.
+    pub fn throw_away(&self) -> Result<(BlobId, (Sealed, Sealed)), VaultError> {
+        let blob = BlobId::random(self.entropy())?;
+        Ok((blob, (self.one_throw_away(blob)?, self.one_throw_away(blob)?)))
+    }
+
+    fn one_throw_away(&self, blob: BlobId) -> Result<Sealed, VaultError> {
+        let tenant = TenantCode::random(self.entropy())?;
+        let binding = self.binding(tenant, ClassCode(0), VersionId::random(self.entropy())?)?;
+        let mut random = random(self.entropy());
+        let mut key = Zeroizing::new([0; 32]);
+        random(key.as_mut()).map_err(|_| EntropyError)?;
+        let kek = Kek::new(*blob.as_bytes(), 1, 0, key);
+        let dek = Dek::generate(binding, &mut random).map_err(VaultError::Seal)?;
+        let locator = Locator {
+            bucket: "probe".to_owned(),
+            key: b"probe".to_vec(),
+            s3_version: String::new(),
+            null_version: true,
+            created_ms: self.parts.clock.now().millis(),
+            subject: Vec::new(),
+        };
+        let sealer = Sealer { dek: &dek, kek: &kek, subject_key: None, locator: &locator };
+        let headroom = sealer.headroom_bytes(None);
+        let body = BodySealer::new(&dek, *blob.as_bytes(), 0, headroom, PROBE_BYTES, &mut random)
+            .and_then(|mut body| body.push(&[0x5a; PROBE_BYTES], &mut random).map(|()| body))
+            .and_then(|body| body.finish(0, &mut random))
+            .map_err(VaultError::Seal)?;
+        Ok(sealer.body(body, &mut random).map_err(VaultError::Seal)?.0)
     }
 }

@@ -25,7 +25,7 @@ const FORMAT: i64 = 1;
 /// The write-ahead log is cut back to this after a checkpoint, bytes.
 const WAL_BYTES_KEPT: &str = "67108864";
 
-/// How often to look again while another process holds a lock that SQLite itself cannot wait for.
+/// How often to look again while another process holds a lock that `SQLite` itself cannot wait for.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// Rows that a connection's thread may run ahead: a page of a listing and one.
@@ -91,7 +91,7 @@ pub(super) fn file_identity(path: &Path) -> Result<FileIdentity, IndexError> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// One connection. Switching a new file to its write-ahead log needs a lock that SQLite does not wait for, so we do.
+/// One connection. Switching a new file to its write-ahead log needs a lock that `SQLite` does not wait for, so we do.
 pub(super) async fn connect(options: &SqliteOptions) -> Result<SqliteConnection, IndexError> {
     let mut waited = Duration::ZERO;
     loop {

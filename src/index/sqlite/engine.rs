@@ -4,7 +4,7 @@ use sqlx::error::ErrorKind;
 
 use crate::index::IndexError;
 
-/// Primary result codes, the low byte of what SQLite answers (sqlite.org/rescode.html).
+/// Primary result codes, the low byte of what `SQLite` answers (sqlite.org/rescode.html).
 const SQLITE_BUSY: i64 = 5;
 const SQLITE_LOCKED: i64 = 6;
 const SQLITE_CORRUPT: i64 = 11;

@@ -9,7 +9,7 @@ use crate::model::{BucketName, ObjectKey, TenantCode};
 
 /// One step per entry or common prefix: find the next key at or after the bound; if it holds the delimiter after the
 /// prefix, the next bound is past everything under that common prefix, else past the key. `x'ff'` is greater than any
-/// byte of UTF-8. The casts keep bytes bytes: SQLite's `||` answers text.
+/// byte of UTF-8. The casts keep bytes bytes: `SQLite`'s `||` answers text.
 ///
 /// $1 bucket, $2 lower bound, $3 upper bound, $4 steps, $5 prefix length, $6 delimiter, $7 delimiter length.
 pub(super) const WALK: &str = "WITH RECURSIVE page (owner, bucket_no, n, k) AS ( \

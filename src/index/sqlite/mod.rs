@@ -6,6 +6,8 @@ mod decode;
 mod directory;
 mod engine;
 mod list;
+#[cfg(test)]
+mod plans;
 mod port;
 mod reader;
 mod reclaim;
@@ -77,7 +79,7 @@ impl SqliteOptions {
     }
 }
 
-/// A region's index in one SQLite file. Several processes may have it open; SQLite's lock orders their writers.
+/// A region's index in one `SQLite` file. Several processes may have it open; its lock orders their writers.
 #[derive(Debug)]
 pub struct SqliteIndex {
     readers: Readers,
@@ -111,7 +113,7 @@ impl SqliteIndex {
         Ok(Self { readers, writer, is_closed: AtomicBool::new(false), incarnation, path, file, statements })
     }
 
-    /// Statements sent to SQLite since the index was opened: what tests of an operation's cost count.
+    /// Statements sent to the engine since the index was opened: what tests of an operation's cost count.
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }

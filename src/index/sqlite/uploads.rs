@@ -18,6 +18,11 @@ use crate::model::{BucketName, ETag, ObjectKey, TenantCode, Timestamp, UploadId,
 /// How `uploads.state` says that it became a version.
 const COMPLETED: i64 = 1;
 
+/// Moves a part's blobs to the reclaim queue, in one trip. $1 version, $2 tenant, $3 due, $4 reason, $5 part.
+const RECLAIM_PART: &str = "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) \
+    SELECT blob_id, $2, $3, $4 FROM blobs WHERE version_id = $1 AND part = $5; \
+    DELETE FROM blobs WHERE version_id = $1 AND part = $5";
+
 fn find<'q>(bucket: &'q BucketName, key: &'q ObjectKey, upload: UploadId) -> super::writer::Statement<'q> {
     sqlx::query(sql::UPLOAD).bind(bucket.as_str()).bind(key.as_bytes()).bind(upload.as_bytes().to_vec())
 }
@@ -132,7 +137,7 @@ impl Mutation for Put {
             .bind(to_signed(part.modified.millis())?)
             .bind(&part.descriptor[..]);
         tx.write_one(upsert, "a part was not written").await?;
-        insert_blobs(tx, version, part.number, &part.blobs).await?;
+        insert_blobs(tx, version, part.number, &part.blobs, 0).await?;
         Ok(PutPart::Stored { replaced })
     }
 }
@@ -146,16 +151,17 @@ async fn reclaim_part(
     now: Timestamp,
 ) -> Result<(), IndexError> {
     let due = tx.due(now)?;
-    let reclaim = sqlx::query(sql::PART_BLOBS_RECLAIM)
+    let reclaim = sqlx::query(RECLAIM_PART)
         .bind(&version.as_bytes()[..])
         .bind(&tenant.as_bytes()[..])
         .bind(due)
         .bind(decode::reason_code(reason))
         .bind(i64::from(number));
-    tx.write(reclaim).await?;
-    let delete = sqlx::query(sql::PART_BLOBS_DELETE).bind(&version.as_bytes()[..]).bind(i64::from(number));
-    tx.write(delete).await?;
-    Ok(())
+    if tx.write(reclaim).await?.is_multiple_of(2) {
+        Ok(())
+    } else {
+        Err(IndexError::Corrupt { what: "a part's blob was not queued" })
+    }
 }
 
 /// [`crate::index::Index::complete_upload`].

@@ -11,6 +11,37 @@ use crate::index::{
 };
 use crate::model::{BucketName, ETag, ObjectKey, TenantCode, Timestamp, VersionId};
 
+/// What a version's commit writes, in one trip to the connection's thread: a trip costs more than a statement. `SQLite`
+/// shares the numbered values among the statements of a script.
+///
+/// $1 version, $2 bucket, $3 key, $4 sequence, $5 tag, $6 size, $7 sealed bytes, $8 modified, $9 class, $10 class code,
+/// $11 KEK, $12 epoch, $13 record, $14 tenant; with a first blob $15 its id, $16 its length.
+macro_rules! store {
+    () => {
+        "INSERT INTO versions (version_id, bucket_no, key, seq, is_null, etag, size, sealed_bytes, modified_ms, class, \
+         class_code, kek_id, kek_epoch, record) VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8, $9, $10, $11, $12, $13); \
+         INSERT INTO heads (bucket_no, key, seq, version_id, etag, size, modified_ms, class) \
+         VALUES ($2, $3, $4, $1, $5, $6, $8, $9) ON CONFLICT (bucket_no, key) DO UPDATE SET seq = excluded.seq, \
+         version_id = excluded.version_id, marker = 0, etag = excluded.etag, size = excluded.size, \
+         modified_ms = excluded.modified_ms, class = excluded.class; \
+         INSERT INTO counters (tenant, bucket_no, class, objects, bytes, sealed_bytes) VALUES ($14, $2, $9, 1, $6, $7) \
+         ON CONFLICT (tenant, bucket_no, class) DO UPDATE SET objects = objects + 1, \
+         bytes = bytes + excluded.bytes, sealed_bytes = sealed_bytes + excluded.sealed_bytes; "
+    };
+}
+const STORE: &str = store!();
+/// Rows that [`STORE`] changes.
+const STORE_ROWS: u64 = 3;
+/// The same with the first blob, which almost always is the only one. One row less: the blob waits to be deleted.
+const STORE_WITH_BLOB: &str = concat!(
+    store!(),
+    "INSERT INTO blobs (version_id, part, ordinal, blob_id, stored_bytes) SELECT $1, 0, 0, $15, $16 \
+     WHERE NOT EXISTS (SELECT 1 FROM reclaim WHERE blob_id = $15)"
+);
+/// Moves a version's blobs to the reclaim queue. $1 version, $2 tenant, $3 due, $4 reason.
+const RECLAIM_VERSION: &str = "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) \
+    SELECT blob_id, $2, $3, $4 FROM blobs WHERE version_id = $1; DELETE FROM blobs WHERE version_id = $1";
+
 pub(super) async fn lookup(
     readers: &Readers,
     tenant: TenantCode,
@@ -94,24 +125,28 @@ pub(super) async fn reclaim_version(
     now: Timestamp,
 ) -> Result<(), IndexError> {
     let due = tx.due(now)?;
-    let reclaim = sqlx::query(sql::BLOBS_RECLAIM)
+    let reclaim = sqlx::query(RECLAIM_VERSION)
         .bind(&version.as_bytes()[..])
         .bind(&tenant.as_bytes()[..])
         .bind(due)
         .bind(reason_code(reason));
-    tx.write(reclaim).await?;
-    tx.write(sqlx::query(sql::BLOBS_DELETE).bind(&version.as_bytes()[..])).await?;
-    Ok(())
+    // As many rows queued as removed, or a blob was lost between the two.
+    if tx.write(reclaim).await?.is_multiple_of(2) {
+        Ok(())
+    } else {
+        Err(IndexError::Corrupt { what: "a blob was not queued" })
+    }
 }
 
-/// Makes blobs live, unless one of them waits to be deleted.
+/// Makes blobs live from the ordinal `first` on, unless one of them waits to be deleted.
 pub(super) async fn insert_blobs(
     tx: &mut Tx,
     version: VersionId,
     part: u16,
     blobs: &[NewBlob],
+    first: usize,
 ) -> Result<(), IndexError> {
-    for (ordinal, blob) in blobs.iter().enumerate() {
+    for (ordinal, blob) in blobs.iter().enumerate().skip(first) {
         let insert = sqlx::query(sql::BLOB_INSERT)
             .bind(&version.as_bytes()[..])
             .bind(i64::from(part))
@@ -187,41 +222,32 @@ impl Target {
             old.retire(tx, (new.tenant, self.bucket_no), ReclaimReason::Replaced, now).await?;
         }
         let seq = tx.next_seq();
-        let (seq_signed, size) = (to_signed(seq.0)?, to_signed(new.size)?);
-        let (sealed_bytes, modified) = (to_signed(new.sealed_bytes)?, to_signed(new.modified.millis())?);
-        let insert = sqlx::query(sql::VERSION_INSERT)
+        let first = new.blobs.first();
+        let mut store = sqlx::query(if first.is_some() { STORE_WITH_BLOB } else { STORE })
             .bind(&new.version.as_bytes()[..])
             .bind(self.bucket_no)
             .bind(new.key.as_bytes())
-            .bind(seq_signed)
+            .bind(to_signed(seq.0)?)
             .bind(new.etag.as_str())
-            .bind(size)
-            .bind(sealed_bytes)
-            .bind(modified)
+            .bind(to_signed(new.size)?)
+            .bind(to_signed(new.sealed_bytes)?)
+            .bind(to_signed(new.modified.millis())?)
             .bind(new.class.as_str())
             .bind(i64::from(new.class_code.0))
             .bind(&new.kek.as_bytes()[..])
             .bind(i64::from(new.kek_epoch))
-            .bind(&new.record[..]);
-        tx.write_one(insert, "a version was not inserted").await?;
-        let head = sqlx::query(sql::HEAD_UPSERT)
-            .bind(self.bucket_no)
-            .bind(new.key.as_bytes())
-            .bind(seq_signed)
-            .bind(&new.version.as_bytes()[..])
-            .bind(new.etag.as_str())
-            .bind(size)
-            .bind(modified)
-            .bind(new.class.as_str());
-        tx.write_one(head, "a head was not written").await?;
-        insert_blobs(tx, new.version, 0, &new.blobs).await?;
-        let add = sqlx::query(sql::COUNTER_ADD)
-            .bind(&new.tenant.as_bytes()[..])
-            .bind(self.bucket_no)
-            .bind(new.class.as_str())
-            .bind(size)
-            .bind(sealed_bytes);
-        tx.write_one(add, "a version was not counted").await?;
+            .bind(&new.record[..])
+            .bind(&new.tenant.as_bytes()[..]);
+        if let Some(blob) = first {
+            store = store.bind(&blob.id.as_bytes()[..]).bind(to_signed(blob.stored_bytes)?);
+        }
+        let rows = tx.write(store).await?;
+        match rows.checked_sub(STORE_ROWS) {
+            Some(blobs) if blobs == u64::from(first.is_some()) => {}
+            Some(0) => return Err(IndexError::Reclaimed),
+            _ => return Err(IndexError::Corrupt { what: "a version was not stored" }),
+        }
+        insert_blobs(tx, new.version, 0, &new.blobs, 1).await?;
         Ok((seq, replaced))
     }
 }

@@ -144,8 +144,7 @@ impl Tx {
     async fn undo(&mut self) -> Result<(), IndexError> {
         self.marks = self.marks_before;
         if std::mem::take(&mut self.is_saved) {
-            self.plain("ROLLBACK TO change").await?;
-            self.plain("RELEASE change").await?;
+            self.plain("ROLLBACK TO change; RELEASE change").await?;
         }
         Ok(())
     }
@@ -158,9 +157,11 @@ impl Tx {
             ("directory", before.directory, now.directory),
         ];
         for (name, _, now) in marks.into_iter().filter(|(_, before, now)| before != now) {
-            self.write(sqlx::query(sql::SEQUENCE_SET).bind(name).bind(to_signed(now)?)).await?;
+            self.statements.fetch_add(1, Ordering::Relaxed);
+            let set = sqlx::query(sql::SEQUENCE_SET).bind(name).bind(to_signed(now)?);
+            set.execute(&mut self.conn).await.map_err(|error| translate(error, "changing"))?;
         }
-        self.keep().await
+        Ok(())
     }
 }
 

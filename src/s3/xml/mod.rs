@@ -20,3 +20,13 @@ pub const DEPTH_MAX: usize = 32;
 pub const DELETE_KEYS_MAX: usize = 1000;
 /// Parts in one upload (S3 User Guide, "Multipart upload limits").
 pub const PARTS_MAX: usize = 10_000;
+
+/// Lets the writers' tests read what they wrote with the reader that clients' documents go through.
+#[cfg(test)]
+pub(in crate::s3) fn walk_for_tests(body: &[u8], root: &str, mut visit: impl FnMut(&[&str], Option<String>)) {
+    read::walk(body, root, |node| {
+        visit(node.path, node.text);
+        Ok(())
+    })
+    .unwrap();
+}

@@ -1,0 +1,100 @@
+//! A region's three listeners: data, control, observe.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{RegionId, SecretRef};
+use crate::ops::Operations;
+use crate::s3::Domains;
+use crate::server::{self, Drained, Server, TlsFiles, load_tls, serve};
+use crate::settings::{self, Limits, RegionSettings};
+use crate::stack::{StackParts, stack};
+
+use super::{Addresses, Site, StartError, control, observe};
+
+/// Connections that control and observe take: people and probes, not load.
+const SMALL_CONNECTIONS_MAX: usize = 256;
+
+/// Listens on all three addresses of `region`, then serves.
+pub(super) async fn listen(
+    running: &mut JoinSet<Drained>,
+    site: Arc<Site>,
+    region: &RegionSettings,
+    limits: &Limits,
+    stop: &CancellationToken,
+) -> Result<Addresses, StartError> {
+    let tls = match &region.tls {
+        None => None,
+        Some(files) => Some(tls(&region.id, files)?),
+    };
+    let (data, data_address) = bind(region, "data", region.listen.data).await?;
+    let (control, control_address) = bind(region, "control", region.listen.control).await?;
+    let (observe, observe_address) = bind(region, "observe", region.listen.observe).await?;
+    let addresses = Addresses {
+        region: region.id.clone(),
+        data: data_address,
+        control: control_address,
+        observe: observe_address,
+        tls: tls.is_some(),
+    };
+    let full = server_limits(limits);
+    let small = server::Limits { connections_max: SMALL_CONNECTIONS_MAX, ..full };
+    let server = |name, limits, tls| Server { name, tls, limits, metrics: Arc::clone(site.metrics()) };
+    let front = stack(StackParts {
+        region: region.id.clone(),
+        catalogue: Arc::clone(&site.parts.catalogue),
+        directory: site.directory.clone(),
+        log: site.log.clone(),
+        operations: Operations::new(site.vault.clone()),
+        domains: Domains::new([site.region().endpoints.s3.authority().host()]),
+        requests_max: usize::try_from(limits.requests_max).unwrap_or(usize::MAX),
+        metrics: Arc::clone(site.metrics()),
+        clock: Arc::clone(&site.parts.clock),
+        entropy: Arc::clone(&site.parts.entropy),
+    });
+    running.spawn(serve(data, server("data", full, tls.clone()), front, stop.clone()));
+    running.spawn(serve(control, server("control", small, tls), control::service(Arc::clone(&site)), stop.clone()));
+    running.spawn(serve(observe, server("observe", small, None), observe::service(site.clone(), stop.clone()), stop.clone()));
+    Ok(addresses)
+}
+
+async fn bind(
+    region: &RegionSettings,
+    listener: &'static str,
+    address: std::net::SocketAddr,
+) -> Result<(TcpListener, std::net::SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { region: region.id.clone(), listener, address, source };
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    Ok((socket, bound))
+}
+
+fn tls(region: &RegionId, files: &settings::Tls) -> Result<Arc<rustls::ServerConfig>, StartError> {
+    // A private key in an environment variable would be in every crash report and child process.
+    let SecretRef::File(key) = files.private_key.clone() else {
+        return Err(StartError::TlsKeyNotInFile { region: region.clone() });
+    };
+    load_tls(&TlsFiles { certificates: files.certificate.clone(), key })
+        .map_err(|source| StartError::Tls { region: region.clone(), source })
+}
+
+/// The process's limits as one listener takes them.
+fn server_limits(limits: &Limits) -> server::Limits {
+    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    server::Limits {
+        connections_max: size(limits.connections_max),
+        header_read_ms: limits.header_read_ms_max,
+        header_bytes_max: size(limits.headers_bytes_max),
+        headers_max: size(limits.headers_max),
+        body_idle_ms: limits.body_idle_ms_max,
+        rate_bytes_min: limits.body_rate_bytes_per_s_min,
+        rate_window_ms: limits.body_rate_window_ms,
+        linger_bytes_max: size(limits.discard_bytes_max),
+        linger_ms: limits.discard_ms_max,
+        drain_ms: limits.drain_ms_max,
+        ..server::Limits::default()
+    }
+}

@@ -1,0 +1,186 @@
+//! The application: settings and parts in, running listeners out. The only module that knows every other.
+
+mod control;
+mod housekeeping;
+mod listeners;
+mod observe;
+mod site;
+mod small;
+mod store;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalogue::Catalogue;
+use crate::envelope::{self, EnvelopeError};
+use crate::model::{Clock, Entropy, RegionId, SystemClock, SystemEntropy};
+use crate::server::{Drained, TlsError};
+use crate::settings::Settings;
+use crate::telemetry::Metrics;
+
+pub use site::{Site, SiteError, SiteParts, audit_trail};
+
+/// What an application is built from beside its settings: what a test replaces.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for Parts {
+    /// The machine's clock and random number generator.
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    }
+}
+
+/// Why an application does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The two AEAD implementations disagree, or one does not work: nothing may be sealed.
+    #[error("the start-up self-test of the ciphers failed")]
+    SelfTest(#[source] EnvelopeError),
+    /// A region that is to be served is not in the catalogue.
+    #[error("region {0} is not in the catalogue")]
+    RegionUnknown(RegionId),
+    /// A part of a region does not open.
+    #[error("region {region} does not start")]
+    Site {
+        /// The region.
+        region: RegionId,
+        /// What does not open.
+        #[source]
+        source: Box<SiteError>,
+    },
+    /// A listener's address is taken or not ours.
+    #[error("region {region}: cannot listen on {address} ({listener})")]
+    Listen {
+        /// The region.
+        region: RegionId,
+        /// Which listener.
+        listener: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A private key that is to be read from the environment.
+    #[error("region {region}: the TLS private key must be in a file: set `private-key = \"file:/path\"`")]
+    TlsKeyNotInFile {
+        /// The region.
+        region: RegionId,
+    },
+    /// Certificate or key.
+    #[error("region {region}: TLS cannot be set up")]
+    Tls {
+        /// The region.
+        region: RegionId,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+}
+
+/// Where one region listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// The region.
+    pub region: RegionId,
+    /// S3.
+    pub data: SocketAddr,
+    /// Control.
+    pub control: SocketAddr,
+    /// Live, ready, metrics.
+    pub observe: SocketAddr,
+    /// Whether S3 is spoken over TLS.
+    pub tls: bool,
+}
+
+/// A started application. Dropping it ends it without a drain; call [`Running::drain`].
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<Addresses>,
+    sites: Vec<Arc<Site>>,
+    listeners: JoinSet<Drained>,
+    stop: CancellationToken,
+    drain: Duration,
+}
+
+/// Starts every region of `settings`: opens its parts, asks its store what it really does, and listens.
+///
+/// Regions share nothing but the process's budget of memory for bodies, the clock, and the random number generator.
+pub async fn build(settings: &Settings, catalogue: Arc<Catalogue>, parts: Parts) -> Result<Running, StartError> {
+    envelope::self_test().map_err(StartError::SelfTest)?;
+    let stop = CancellationToken::new();
+    let memory = site::memory(&settings.limits);
+    let mut running = Running {
+        addresses: Vec::new(),
+        sites: Vec::new(),
+        listeners: JoinSet::new(),
+        stop: stop.clone(),
+        drain: Duration::from_millis(settings.limits.drain_ms_max),
+    };
+    for region in &settings.regions {
+        let profile =
+            catalogue.region(&region.id).ok_or_else(|| StartError::RegionUnknown(region.id.clone()))?;
+        let site = Site::open(SiteParts {
+            region: Arc::clone(profile),
+            settings: region.clone(),
+            environment: settings.environment.clone(),
+            limits: settings.limits,
+            catalogue: Arc::clone(&catalogue),
+            memory: memory.clone(),
+            metrics: Arc::new(Metrics::default()),
+            clock: Arc::clone(&parts.clock),
+            entropy: Arc::clone(&parts.entropy),
+        })
+        .await
+        .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
+        site.probe()
+            .await
+            .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
+        let site = Arc::new(site);
+        let addresses =
+            listeners::listen(&mut running.listeners, Arc::clone(&site), region, &settings.limits, &stop).await?;
+        running.addresses.push(addresses);
+        running.sites.push(Arc::clone(&site));
+        housekeeping::start(&mut running.listeners, site, stop.clone());
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// Where each region listens.
+    pub fn addresses(&self) -> &[Addresses] {
+        &self.addresses
+    }
+
+    /// The open parts of each region.
+    pub fn sites(&self) -> &[Arc<Site>] {
+        &self.sites
+    }
+
+    /// Takes no more connections, lets requests end for at most the drain time, closes audit logs and indexes.
+    pub async fn drain(mut self) -> Drained {
+        self.stop.cancel();
+        let mut total = Drained::default();
+        while let Some(ended) = self.listeners.join_next().await {
+            if let Ok(drained) = ended {
+                total.idle += drained.idle;
+                total.finished += drained.finished;
+                total.aborted += drained.aborted;
+            }
+        }
+        for site in &self.sites {
+            site.close(self.drain).await;
+        }
+        total
+    }
+}

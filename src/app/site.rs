@@ -1,0 +1,417 @@
+//! One region's parts, opened: index, keys, audit log, store, directory, vault. The proxy and the command line share it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::{AuditError, AuditKeys, Decision, Log, Options, Recorded, Source, Verdict};
+use crate::blobs::{BlobStore, ProbeError, ProbeReport, probe};
+use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
+use crate::index::{Index, IndexError, Opening, SqliteIndex, SqliteOptions};
+use crate::keys::{
+    KekSpec, KeysError, LocalFileKms, Ring, RingParts, RingSettings, RootFileError, RootScope, SqliteKeyStore,
+    StoreError,
+};
+use crate::model::{
+    BucketName, Clock, Entropy, EntropyError, Environment, RegionId, Tenant, TenantCode, TenantStatus, Unclassified,
+};
+use crate::placement::{Operation, Placement, Question, Refusal, decide};
+use crate::settings::{Limits, RegionSettings, SecretError};
+use crate::telemetry::Metrics;
+use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
+use crate::vault::{Classes, Memory, Treatment, Vault, VaultError, VaultParts, VaultSettings};
+
+use super::store;
+
+/// Purposes of the audit log's keys. They come from the first epoch for ever: a chain must verify across rotations.
+const AUDIT_CHAIN: &str = "audit chain";
+const AUDIT_PSEUDONYM: &str = "audit pseudonym";
+const AUDIT_EPOCH: u32 = 1;
+
+/// How long a request that holds no memory waits for some.
+const MEMORY_WAIT: Duration = Duration::from_secs(10);
+
+/// Blobs of one write under way to the store at once.
+const UPLOADS_IN_FLIGHT_MAX: usize = 4;
+
+/// What a site is opened from.
+#[derive(Clone, Debug)]
+pub struct SiteParts {
+    /// The region, overlaid or not.
+    pub region: Arc<Region>,
+    /// Its addresses and directories.
+    pub settings: RegionSettings,
+    /// Which deployment.
+    pub environment: Environment,
+    /// Limits.
+    pub limits: Limits,
+    /// Regions and register.
+    pub catalogue: Arc<Catalogue>,
+    /// The process's budget for bodies.
+    pub memory: Memory,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// One region, open.
+#[derive(Debug)]
+pub struct Site {
+    pub(super) parts: SiteParts,
+    pub(super) store: Arc<dyn BlobStore>,
+    pub(super) index: Arc<dyn Index>,
+    pub(super) ring: Ring,
+    pub(super) log: Log,
+    pub(super) directory: Directory,
+    pub(super) vault: Vault,
+    registry: Registry,
+    _watch: Watch,
+}
+
+/// Why a region's parts do not open.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// A directory cannot be made.
+    #[error("the folder {} cannot be made", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A kind that this release cannot run.
+    #[error("this release has no {what} of kind {kind}: use an overlay, or another region file")]
+    NotBuilt {
+        /// Store, index or keys.
+        what: &'static str,
+        /// Its kind.
+        kind: &'static str,
+    },
+    /// A secret that a setting refers to.
+    #[error("a secret of the region cannot be read")]
+    Secret(#[from] SecretError),
+    /// The store.
+    #[error("the store does not open")]
+    Store(#[from] crate::blobs::Error),
+    /// The store does not do what a store must.
+    #[error("the store failed its probe")]
+    Probe(#[from] ProbeError),
+    /// The index.
+    #[error("the index does not open")]
+    Index(#[from] IndexError),
+    /// Root keys in files.
+    #[error("the root keys do not open")]
+    RootFile(#[from] RootFileError),
+    /// The key store.
+    #[error("the key store does not open")]
+    KeyStore(#[from] StoreError),
+    /// The keys.
+    #[error("the keys do not open")]
+    Keys(#[from] KeysError),
+    /// The audit log.
+    #[error("the audit log does not open")]
+    Audit(#[from] AuditError),
+    /// The directory of tenants.
+    #[error("the directory of tenants does not open")]
+    Tenants(#[from] TenantsError),
+    /// Something was refused a placement in its own region.
+    #[error("a placement was refused: {0}")]
+    Refused(Refusal),
+    /// No randomness.
+    #[error("no randomness")]
+    Entropy(#[from] EntropyError),
+    /// The vault.
+    #[error("the vault failed")]
+    Vault(#[from] VaultError),
+}
+
+/// The process's budget of memory for bodies.
+pub(super) fn memory(limits: &Limits) -> Memory {
+    Memory::new(limits.memory_bytes_max, MEMORY_WAIT)
+}
+
+impl Site {
+    /// Opens every part of a region. Makes what is missing: on a first start, an empty region.
+    pub async fn open(parts: SiteParts) -> Result<Self, SiteError> {
+        let dirs = parts.settings.dirs.clone();
+        for folder in [&dirs.state, &dirs.keys, &dirs.index, &dirs.audit] {
+            make_private(folder)?;
+        }
+        let ring = open_ring(&parts).await?;
+        let keys = audit_keys(&ring).await?;
+        let index = open_index(&parts).await?;
+        let log = open_log(&parts, keys).await?;
+        let store = store::open(&parts).await?;
+        let (clock, entropy) = (&parts.clock, &parts.entropy);
+        let directory = Directory::open(
+            Arc::clone(&index),
+            ring.clone(),
+            DirectorySettings::default(),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+        )
+        .await?;
+        let registry = Registry::new(
+            Arc::clone(&index),
+            ring.clone(),
+            accepts(&parts),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+        );
+        let vault = Vault::new(VaultParts {
+            environment: parts.environment.clone(),
+            region: parts.region.id.clone(),
+            store: Arc::clone(&store),
+            index: Arc::clone(&index),
+            ring: ring.clone(),
+            classes: Classes::new(parts.catalogue.classes().into_iter().map(|class| treatment(class))),
+            memory: parts.memory.clone(),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            settings: VaultSettings {
+                blob_bytes_max: parts.limits.blob_bytes_max,
+                uploads_in_flight_max: UPLOADS_IN_FLIGHT_MAX,
+                reclaim_delay: Duration::from_secs(parts.limits.reclaim_delay_s),
+            },
+        });
+        let watch = directory.watch();
+        Ok(Self { parts, store, index, ring, log, directory, vault, registry, _watch: watch })
+    }
+
+    /// The region.
+    pub fn region(&self) -> &Arc<Region> {
+        &self.parts.region
+    }
+
+    /// Its records.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// The verbs on its tenants and credentials.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The tenants and credentials as requests see them.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Its audit log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Its keys.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Its store, for what describes it.
+    pub fn store(&self) -> &dyn BlobStore {
+        &*self.store
+    }
+
+    /// The counters of its metrics.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.parts.metrics
+    }
+
+    /// Time, as its parts see it.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.parts.clock
+    }
+
+    /// Regions and register.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.parts.catalogue
+    }
+
+    /// Whose a bucket is.
+    pub async fn bucket_owner(&self, bucket: &BucketName) -> Result<Option<TenantCode>, SiteError> {
+        Ok(self.index.bucket(bucket).await?.map(|bucket| bucket.owner))
+    }
+
+    /// Where a blob lies, as people find it: a path, or a URL of the store.
+    pub fn store_place(&self, name: &str) -> String {
+        match &self.parts.region.store {
+            catalogue::Store::Memory {} => format!("memory:{name}"),
+            catalogue::Store::Fs(local) => {
+                under(&self.parts.settings.dirs.state, &local.path).join(name).display().to_string()
+            }
+            catalogue::Store::S3(s3) => format!("{}/{}/{}{name}", s3.endpoint, s3.bucket, s3.prefix),
+            catalogue::Store::Gcs(gcs) => format!("{}/{}/{}{name}", gcs.endpoint, gcs.bucket, gcs.prefix),
+        }
+    }
+
+    /// Where its files are.
+    pub fn settings(&self) -> &RegionSettings {
+        &self.parts.settings
+    }
+
+    /// Which deployment it is of.
+    pub fn environment(&self) -> &Environment {
+        &self.parts.environment
+    }
+
+    /// Decides on an operation of `tenant` in this region.
+    pub fn place(&self, tenant: &Tenant, operation: &Operation) -> Result<Placement, Refusal> {
+        let now = self.parts.clock.now();
+        let question = Question { tenant, operation, serving: &self.parts.region.id, now };
+        decide(&question, &self.parts.catalogue)
+    }
+
+    /// Decides on an operation of the proxy's own, or of an operator at the command line, and makes the decision durable.
+    pub async fn admit(
+        &self,
+        tenant: &Tenant,
+        operation: &Operation,
+        name: &'static str,
+    ) -> Result<Recorded<Placement>, SiteError> {
+        let placement = self.place(tenant, operation).map_err(SiteError::Refused)?;
+        let mut decision = self.decision(name, Verdict::Placed);
+        decision.tenant = Some(tenant.id.clone());
+        Ok(self.log.record(decision, placement).await?)
+    }
+
+    /// A decision record of a command in this region.
+    pub fn decision(&self, name: &'static str, verdict: Verdict) -> Decision {
+        let mut id = [0; 8];
+        // An id is for finding a record again; without randomness it is the clock's.
+        if self.parts.entropy.fill(&mut id).is_err() {
+            id = self.parts.clock.now().millis().to_be_bytes();
+        }
+        Decision::new(&hex::encode_upper(id), name, verdict, self.parts.region.id.clone(), Source::Cli)
+    }
+
+    /// Asks the store, with a throw-away blob, whether it does what a store must, and where it says it is.
+    pub async fn probe(&self) -> Result<ProbeReport, SiteError> {
+        let operator = operator(&self.parts.region.id, self.parts.clock.as_ref(), &*self.parts.entropy)?;
+        let placed = self.place(&operator, &Operation::Maintain).map_err(SiteError::Refused)?;
+        let (blob, sealed) = self.vault.throw_away()?;
+        Ok(probe(&*self.store, &placed, blob, sealed, self.parts.clock.as_ref()).await?)
+    }
+
+    /// Writes out what there is, and lets go.
+    pub async fn close(&self, drain: Duration) {
+        if let Err(error) = self.log.close(drain).await {
+            tracing::error!(region = %self.parts.region.id, %error, "the audit log was not closed cleanly");
+        }
+        self.index.close().await;
+    }
+}
+
+/// Where a region's audit log is, and the keys it verifies under, without opening it for writing.
+pub async fn audit_trail(parts: &SiteParts) -> Result<(PathBuf, AuditKeys), SiteError> {
+    let ring = open_ring(parts).await?;
+    Ok((under(&parts.settings.dirs.state, &parts.region.audit.directory), audit_keys(&ring).await?))
+}
+
+async fn audit_keys(ring: &Ring) -> Result<AuditKeys, SiteError> {
+    Ok(AuditKeys {
+        chain: ring.field_key_at(AUDIT_CHAIN, AUDIT_EPOCH).await?.pseudonym_key()?,
+        pseudonym: ring.field_key_at(AUDIT_PSEUDONYM, AUDIT_EPOCH).await?.pseudonym_key()?,
+    })
+}
+
+/// Stands for the operator where an operation needs somebody: it has no records and no credentials.
+fn operator(region: &RegionId, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Tenant, SiteError> {
+    #[expect(clippy::expect_used, reason = "constant names that the tests parse")]
+    let (id, class) = ("operator".parse().expect("a name"), "operational".parse().expect("a class"));
+    Ok(Tenant {
+        id,
+        code: TenantCode::random(entropy)?,
+        home: region.clone(),
+        default_class: class,
+        unclassified: Unclassified::Refused,
+        status: TenantStatus::Active,
+        created: clock.now(),
+    })
+}
+
+async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
+    let catalogue::Keys::LocalFile(roots) = &parts.region.keys;
+    let directory = under(&parts.settings.dirs.state, &roots.path);
+    let place = parts.region.facets.keys.countries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let kms = LocalFileKms::open(directory, place, Arc::clone(&parts.clock), Arc::clone(&parts.entropy))?;
+    let store = SqliteKeyStore::open(&parts.settings.dirs.keys.join("keystore.sqlite3")).await?;
+    let ring_parts = RingParts {
+        kms: Arc::new(kms),
+        store: Arc::new(store),
+        clock: Arc::clone(&parts.clock),
+        entropy: Arc::clone(&parts.entropy),
+    };
+    let settings = RingSettings::new(parts.environment.clone(), parts.region.id.clone());
+    Ok(Ring::open(ring_parts, settings, &[]).await?)
+}
+
+async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
+    let path = match &parts.region.index {
+        catalogue::Index::Sqlite(local) => under(&parts.settings.dirs.state, &local.path),
+        catalogue::Index::Postgres(_) => return Err(SiteError::NotBuilt { what: "index", kind: "postgres" }),
+    };
+    let mut options = SqliteOptions::new(
+        path,
+        parts.region.id.clone(),
+        parts.environment.clone(),
+        Opening::CreateIfMissing,
+    );
+    options.reclaim_delay = Duration::from_secs(parts.limits.reclaim_delay_s);
+    Ok(Arc::new(SqliteIndex::open(options, parts.clock.as_ref(), &*parts.entropy).await?))
+}
+
+async fn open_log(parts: &SiteParts, keys: AuditKeys) -> Result<Log, SiteError> {
+    let directory = under(&parts.settings.dirs.state, &parts.region.audit.directory);
+    make_private(&directory)?;
+    let (region, environment, clock) =
+        (parts.region.id.clone(), parts.environment.clone(), Arc::clone(&parts.clock));
+    let options = Options { metrics: Arc::clone(&parts.metrics), ..Options::default() };
+    // Opening reads and repairs: not on a thread that serves.
+    let opened = tokio::task::spawn_blocking(move || {
+        Log::open_with(&directory, &region, &environment, keys, clock, options)
+    });
+    Ok(opened.await.map_err(|_| AuditError::Closed)??)
+}
+
+fn accepts(parts: &SiteParts) -> Accepts {
+    let region = parts.region.id.clone();
+    let classes = parts.catalogue.classes();
+    let here = classes.iter().filter(|class| class.allowed_regions.contains(&region));
+    Accepts { classes: here.map(|class| class.id.clone()).collect(), region }
+}
+
+fn treatment(class: &ClassProfile) -> Treatment {
+    Treatment {
+        id: class.id.clone(),
+        kek: KekSpec {
+            class: class.code,
+            root: match class.root_scope {
+                catalogue::RootScope::Region => RootScope::Region,
+                catalogue::RootScope::Tenant => RootScope::Tenant,
+            },
+            ttl: Duration::from_secs(class.kek_cache_ttl_s.into()),
+            stale: Duration::from_secs(class.kek_stale_window_s.into()),
+        },
+        hides_length: class.length_hiding == LengthHiding::Padme,
+    }
+}
+
+/// A path of a region file: relative ones stand under the region's state directory.
+pub(super) fn under(state: &Path, path: &Path) -> PathBuf {
+    state.join(path)
+}
+
+/// Makes a folder that only this user may enter.
+pub(super) fn make_private(path: &Path) -> Result<(), SiteError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| SiteError::Folder { path: path.to_owned(), source })
+}

@@ -1,0 +1,56 @@
+//! The driver a region's file asks for, behind bounded retries.
+
+use std::sync::Arc;
+
+use crate::blobs::{
+    BlobStore, FsSettings, FsStore, MemoryStore, RetrySettings, Retrying, S3Credentials, S3Settings, S3Store,
+};
+use crate::catalogue;
+use crate::settings::read_secret;
+
+use super::site::{SiteError, SiteParts, make_private, under};
+
+/// Time for name resolution, TCP and TLS together.
+const CONNECT_MS: u64 = 3_000;
+/// Time for one verb on one blob: 8 MiB at 0.5 MiB/s.
+const ATTEMPT_MS: u64 = 16_000;
+/// Idle connections kept to an S3 store.
+const IDLE_CONNECTIONS_MAX: usize = 64;
+
+pub(super) async fn open(parts: &SiteParts) -> Result<Arc<dyn BlobStore>, SiteError> {
+    let region = parts.region.id.clone();
+    let entropy = || Arc::clone(&parts.entropy);
+    match &parts.region.store {
+        catalogue::Store::Memory {} => Ok(Arc::new(MemoryStore::new(region))),
+        catalogue::Store::Fs(local) => {
+            let root = under(&parts.settings.dirs.state, &local.path);
+            if let Some(parent) = root.parent() {
+                make_private(parent)?;
+            }
+            let store = FsStore::open(FsSettings { region, root }, parts.clock.as_ref(), entropy()).await?;
+            Ok(Arc::new(Retrying::new(store, RetrySettings::default(), entropy())))
+        }
+        catalogue::Store::S3(s3) => {
+            let settings = S3Settings {
+                region,
+                endpoint: s3.endpoint.to_string(),
+                signing_region: s3.signing_region.clone(),
+                bucket: s3.bucket.clone(),
+                prefix: s3.prefix.clone(),
+                path_style: s3.path_style,
+                credentials: S3Credentials {
+                    access_key_id: read_secret(&s3.access_key_id)?.expose().clone(),
+                    secret_access_key: read_secret(&s3.secret_access_key)?,
+                },
+                ca_file: None,
+                create_if_absent: true,
+                declared_location: s3.expected_location.clone(),
+                connect_ms: CONNECT_MS,
+                attempt_ms: ATTEMPT_MS,
+                idle_connections_max: IDLE_CONNECTIONS_MAX,
+            };
+            Ok(Arc::new(Retrying::new(S3Store::new(settings)?, RetrySettings::default(), entropy())))
+        }
+        catalogue::Store::Gcs(_) => Err(SiteError::NotBuilt { what: "store", kind: "gcs" }),
+    }
+}

@@ -1,0 +1,121 @@
+//! How a command fails: an exit code of sysexits.h, and a message that says what to do.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::app::{SiteError, StartError};
+use crate::tenants::TenantsError;
+
+/// A failed command.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+/// Failed, no finer code fits.
+const FAILED: u8 = 1;
+/// `EX_UNAVAILABLE`: a service that is needed is not there.
+const UNAVAILABLE: u8 = 69;
+/// `EX_IOERR`: reading or writing a file failed.
+const IO: u8 = 74;
+/// `EX_CONFIG`: the configuration is wrong.
+const CONFIG: u8 = 78;
+
+impl Failure {
+    /// Exit code 1.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { code: FAILED, message: message.into() }
+    }
+
+    /// Exit code 78.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self { code: CONFIG, message: message.into() }
+    }
+
+    /// Exit code 74.
+    pub fn io(what: &str, error: &std::io::Error) -> Self {
+        Self { code: IO, message: format!("{what}: {error}") }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+
+    pub(super) fn because(code: u8, error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            source = error.source();
+        }
+        Self { code, message }
+    }
+
+    /// An error that is the configuration's fault.
+    pub(super) fn wrong_config(error: &dyn std::error::Error) -> Self {
+        Self::because(CONFIG, error)
+    }
+
+    /// An error with no finer code.
+    pub(super) fn of(error: &dyn std::error::Error) -> Self {
+        Self::because(FAILED, error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<SiteError> for Failure {
+    fn from(error: SiteError) -> Self {
+        let code = match &error {
+            SiteError::Folder { .. } => IO,
+            SiteError::NotBuilt { .. } | SiteError::Secret(_) | SiteError::Probe(_) | SiteError::Refused(_) => CONFIG,
+            SiteError::Store(_) | SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => UNAVAILABLE,
+            SiteError::Audit(_)
+            | SiteError::RootFile(_)
+            | SiteError::Tenants(_)
+            | SiteError::Entropy(_)
+            | SiteError::Vault(_) => FAILED,
+        };
+        Self::because(code, &error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let code = match &error {
+            StartError::SelfTest(_) => FAILED,
+            StartError::RegionUnknown(_) | StartError::Tls { .. } | StartError::TlsKeyNotInFile { .. } => CONFIG,
+            StartError::Listen { .. } => UNAVAILABLE,
+            StartError::Site { .. } => return Self::site(error),
+        };
+        Self::because(code, &error)
+    }
+}
+
+impl Failure {
+    /// The site's own code, the whole chain of messages.
+    fn site(error: StartError) -> Self {
+        let message = Self::of(&error).message;
+        match error {
+            StartError::Site { source, .. } => Self { message, ..Self::from(*source) },
+            _ => Self::new(message),
+        }
+    }
+}
+
+impl From<TenantsError> for Failure {
+    fn from(error: TenantsError) -> Self {
+        let code = match &error {
+            TenantsError::Index(_) | TenantsError::Keys(_) => UNAVAILABLE,
+            _ => FAILED,
+        };
+        Self::because(code, &error)
+    }
+}

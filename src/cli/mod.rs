@@ -1,0 +1,31 @@
+//! The command line: one file per verb. Output goes to standard output, logs and errors to standard error.
+
+mod args;
+mod audit;
+mod bucket;
+mod check;
+mod credential;
+mod dev;
+mod failure;
+mod output;
+mod serve;
+mod site;
+mod tenant;
+mod whereabouts;
+
+pub use args::{Arguments, Command};
+pub use failure::Failure;
+
+/// Runs one command to its end.
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Dev(args) => dev::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Check(args) => check::run(&args),
+        Command::Tenant(command) => tenant::run(command).await,
+        Command::Credential(command) => credential::run(command).await,
+        Command::Bucket(command) => bucket::run(command).await,
+        Command::Audit(command) => audit::run(command).await,
+        Command::Where(args) => whereabouts::run(args).await,
+    }
+}
