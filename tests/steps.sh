@@ -12,11 +12,9 @@ trap 'rm -rf "$steps_logs"' EXIT
 run_step() {
     local name=$1 code=0 start=$SECONDS
     printf '\n==> %s\n' "$name"
-    # A subshell with its own `set -e`: the first failing command of a step ends the step, not the run.
-    set +e
+    # A subshell with its own `set -e`: the first failing command of a step ends the step, not the run. The caller has it off.
     (set -euo pipefail; "step_$name") 2>&1 | tee "$steps_logs/$name"
     code=${PIPESTATUS[0]}
-    set -e
     local counted
     counted=$(count_tests <"$steps_logs/$name")
     local passed=${counted% *} failed=${counted#* }

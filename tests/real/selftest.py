@@ -1,0 +1,210 @@
+"""Checks of the harness itself: a search, a model or a signer that is wrong would let the product pass.
+
+`selftest.py` runs without the product; it uses AWS's published example for the signature, and a real SeaweedFS.
+"""
+
+import base64
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import cases_kill
+import cases_ranges
+import wire
+from scan import Scan, forms
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent.parent
+
+
+class Searching(unittest.TestCase):
+    def test_every_form_is_found_among_other_bytes_at_every_alignment(self):
+        mark = "markfrbody0a1b2c3d4e5f"
+        scan = Scan([mark])
+        with tempfile.TemporaryDirectory() as folder:
+            for prefix in range(6):
+                for suffix in range(4):
+                    text = "x" * prefix + mark + "y" * suffix
+                    for encode in (base64.b64encode, base64.urlsafe_b64encode, lambda b: b.hex().encode(), lambda b: b,
+                                   lambda b: b.decode().encode("utf-16le"), lambda b: b.decode().upper().encode()):
+                        path = pathlib.Path(folder, "f")
+                        path.write_bytes(b"\x01" * 10 + encode(text.encode()) + b"\x02")
+                        self.assertTrue(scan.inside(path), (prefix, suffix, encode))
+
+    def test_a_marker_across_a_block_border_is_found(self):
+        import scan as module
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "f")
+            path.write_bytes(b"." * (module.CHUNK - 5) + b"markfrbody123456" + b"." * 100)
+            self.assertTrue(Scan(["markfrbody123456"]).inside(path))
+
+    def test_names_of_files_are_searched_and_other_bytes_are_no_hit(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "a").write_bytes(os.urandom(1 << 20))
+            self.assertEqual(Scan(["markfrbody123456"]).under(folder), [])
+            pathlib.Path(folder, "x-markfrbody123456").write_bytes(b"")
+            self.assertEqual(len(Scan(["markfrbody123456"]).under(folder)), 1)
+
+    def test_the_positive_control_finds_all_and_notices_blindness(self):
+        with tempfile.TemporaryDirectory() as folder:
+            scan = Scan(["markfrbody123456"])
+            self.assertEqual(scan.positive_control(folder), [])
+            scan.inside = lambda path: []
+            self.assertEqual(len(scan.positive_control(folder)), len(set(scan.patterns.values())))
+
+    def test_forms_are_long_enough_not_to_match_by_chance(self):
+        self.assertTrue(all(len(pattern) >= 12 for pattern in forms("markfrbody0a1b").values()))
+
+
+class Modelling(unittest.TestCase):
+    def test_the_range_model_knows_the_cases_that_break_others(self):
+        data = b"0123456789"
+        for header, wanted in (
+            ("bytes=0-", (206, data, "bytes 0-9/10")),
+            ("bytes=0-0", (206, b"0", "bytes 0-0/10")),
+            ("bytes=5-99", (206, b"56789", "bytes 5-9/10")),
+            ("bytes=-3", (206, b"789", "bytes 7-9/10")),
+            ("bytes=-99", (206, data, "bytes 0-9/10")),
+            ("bytes=-0", (416, None, "bytes */10")),
+            ("bytes=10-", (416, None, "bytes */10")),
+            ("bytes=5-2", (200, data, None)),
+            ("bytes=0-1,3-4", (200, data, None)),
+            ("bytes=-", (200, data, None)),
+            ("items=0-1", (200, data, None)),
+        ):
+            self.assertEqual(cases_ranges.model(header, data), wanted, header)
+        self.assertEqual(cases_ranges.model("bytes=-5", b""), (200, b"", None))
+        self.assertEqual(cases_ranges.model("bytes=0-", b"")[0], 416)
+
+    def test_the_history_of_a_killed_writer_refuses_lost_and_torn_writes(self):
+        class Server:
+            """Holds what a test says it holds."""
+
+            def __init__(self, objects):
+                self.objects = objects
+
+            def get(self, _bucket, key):
+                body = self.objects.get(key)
+                return wire.Answer(404, {}, b"") if body is None else wire.Answer(200, {}, body)
+
+            head = get
+
+            def list_all(self, _bucket):
+                return [(key, len(body), "") for key, body in self.objects.items()], [], []
+
+        class Writer:
+            def __init__(self, state, trying):
+                self.state, self.trying = state, trying
+
+        def verified(objects):
+            history = cases_kill.History()
+            writer = Writer({"a": cases_kill.digest(b"old"), "b": cases_kill.digest(b"kept")}, ("a", cases_kill.digest(b"new")))
+            self.assertEqual(history.take([writer]), 1)
+            try:
+                history.verify(Server(objects), "b")
+            except AssertionError:
+                return False
+            return True
+
+        self.assertTrue(verified({"a": b"old", "b": b"kept"}))
+        self.assertTrue(verified({"a": b"new", "b": b"kept"}), "an unacknowledged write may have happened")
+        self.assertFalse(verified({"a": b"ne", "b": b"kept"}), "torn")
+        self.assertFalse(verified({"b": b"kept"}), "lost")
+        self.assertFalse(verified({"a": b"old"}), "lost, not in flight")
+
+
+class Signing(unittest.TestCase):
+    def test_the_header_signature_is_that_of_the_published_example(self):
+        # "GET Object" of the Signature Version 4 documentation for S3.
+        client = wire.Client("http://examplebucket.s3.amazonaws.com", "us-east-1", "AKIAIOSFODNN7EXAMPLE",
+                             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+        head = {"host": "examplebucket.s3.amazonaws.com", "range": "bytes=0-9", "x-amz-content-sha256": wire.EMPTY_SHA256,
+                "x-amz-date": "20130524T000000Z"}
+        signature = wire.Signer(client, "us-east-1", "20130524T000000Z").headers("GET", "/test.txt", {}, head, wire.EMPTY_SHA256)
+        self.assertEqual(signature, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41")
+
+    def test_the_chunk_signatures_are_those_of_the_published_example(self):
+        client = wire.Client("http://s3.amazonaws.com", "us-east-1", "AKIAIOSFODNN7EXAMPLE",
+                             "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+        signer = wire.Signer(client, "us-east-1", "20130524T000000Z")
+        seed = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"
+        first = signer.chunk(seed, b"a" * 65_536)
+        self.assertEqual(first, "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648")
+        second = signer.chunk(first, b"a" * 1_024)
+        self.assertEqual(second, "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497")
+        self.assertEqual(signer.chunk(second, b""), "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9")
+
+    def test_checksums_are_those_of_their_check_values(self):
+        for algorithm, wanted in (("crc32", "cbf43926"), ("crc32c", "e3069283"), ("crc64nvme", "ae8b14860a799888")):
+            self.assertEqual(base64.b64decode(wire.checksum(algorithm, b"123456789")).hex(), wanted)
+
+
+class Stepping(unittest.TestCase):
+    """The scripts' step runner: a failed command inside a step is a failed run."""
+
+    def steps(self, body):
+        script = f'set -euo pipefail; . tests/steps.sh; {body}; run_steps "a b"'
+        done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return done.returncode, done.stdout.strip().splitlines()[-1]
+
+    def test_a_command_that_fails_in_the_middle_of_a_step_fails_the_run(self):
+        self.assertEqual(self.steps("step_a() { false; true; }; step_b() { true; }"), (1, "1 passed, 1 failed"))
+        self.assertEqual(self.steps("step_a() { false | cat; true; }; step_b() { true; }"), (1, "1 passed, 1 failed"))
+
+    def test_counts_of_runners_are_added_up(self):
+        said = "echo '     Summary [ 1s] 5 tests run: 4 passed (1 slow), 1 failed, 0 skipped'; false"
+        self.assertEqual(self.steps(f"step_a() {{ {said}; }}; step_b() {{ echo '7 passed, 0 failed'; }}"), (1, "11 passed, 1 failed"))
+        self.assertEqual(self.steps("step_a() { :; }; step_b() { echo 'test result: ok. 3 passed; 0 failed;'; }"), (0, "4 passed, 0 failed"))
+
+    def test_a_fatal_step_ends_the_run(self):
+        self.assertEqual(self.steps("STEPS_FATAL=a; step_a() { false; }; step_b() { echo never; }"), (1, "0 passed, 1 failed"))
+
+
+class Sabotaging(unittest.TestCase):
+    """The list of sabotages fits the source, and its check can tell when it does not."""
+
+    def test_every_sabotage_fits_the_source_and_names_a_test_that_exists(self):
+        done = subprocess.run([sys.executable, ROOT / "tests/sabotage/run.py", "--check"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_an_entry_that_proves_nothing_is_found(self):
+        runner = load(ROOT / "tests/sabotage/run.py")
+        good = {"name": "n", "why": "w", "file": "a.rs", "search": "one", "replace": "two", "test": "lib tests::named"}
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            (root / "src").mkdir()
+            (root / "src/x.rs").write_text("fn named() {}")
+            (root / "a.rs").write_text("one")
+            self.assertEqual(list(runner.problems(good, root)), [])
+            for bad in ({"search": "absent"}, {"file": "b.rs"}, {"replace": "one"}, {"test": "lib tests::other"}, {"test": "odd x"}, {"extra": 1}):
+                self.assertEqual(len(list(runner.problems({**good, **bad}, root))), 1, bad)
+            (root / "a.rs").write_text("one one")
+            self.assertEqual(len(list(runner.problems(good, root))), 1, "a line that stands twice")
+
+
+def load(path):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("sabotage_run", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class AgainstARealStore(unittest.TestCase):
+    def test_the_cases_pass_where_they_should_and_fail_where_they_must(self):
+        names = ["a_few_hundred", "presigned", "overwriting", "requests_that_are_not", "of_sixteen"]
+        done = subprocess.run([sys.executable, HERE / "run.py", "--against", "seaweedfs", *names], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertTrue(done.stdout.strip().endswith(f"{len(names)} passed, 0 failed, 0 skipped"), done.stdout)
+
+
+if __name__ == "__main__":
+    ran = unittest.main(exit=False, verbosity=1).result
+    failed = len(ran.failures) + len(ran.errors)
+    print(f"{ran.testsRun - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)

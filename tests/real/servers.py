@@ -1,0 +1,289 @@
+"""Starts and stops what the cases talk to: `terroir dev` (the product) or SeaweedFS (to try the harness itself).
+
+Everything the harness assumes about the product's command line and files stands here, in one place.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import ports
+from wire import Client
+
+READY_S = 90
+STOP_S = 40
+VENV_BIN = pathlib.Path(sys.executable).parent
+
+
+class Terroir:
+    """One `terroir dev` on a data folder of its own, with both regions."""
+
+    kind = "terroir"
+
+    def __init__(self, data_dir, log_level="info"):
+        self.binary = os.environ["TERROIR_BIN"]
+        self.data_dir = pathlib.Path(data_dir)
+        self.log = self.data_dir.parent / (self.data_dir.name + ".log")
+        self.log_level = log_level
+        self.port_base = ports.claim()
+        self.child = None
+
+    # What is assumed about the product: adjust here only.
+
+    def command(self):
+        return [self.binary, "dev", "--data-dir", str(self.data_dir), "--port-base", str(self.port_base)]
+
+    def verb(self, *words, region, check=True, as_json=False):
+        """Runs `terroir WORDS… --region R --data-dir D`; the result of `subprocess.run`, or its JSON."""
+        command = [self.binary, *words, "--region", region, "--data-dir", str(self.data_dir)]
+        done = subprocess.run(command + (["--json"] if as_json else []), capture_output=True, text=True, timeout=60)
+        if check and done.returncode != 0:
+            raise AssertionError(f"terroir {' '.join(words)}: exit {done.returncode}: {done.stderr.strip()}")
+        return json.loads(done.stdout) if as_json else done
+
+    def new_credential(self, tenant, region):
+        shown = self.verb("credential", "create", tenant, region=region, as_json=True)
+        return shown["access_key"], shown["secret_key"]
+
+    def folder(self, region, facet):
+        """`facet`: store, index, keys or audit."""
+        return self.data_dir / region / facet
+
+    def credentials(self):
+        return json.loads((self.data_dir / "dev-credentials.json").read_text())
+
+    FAILPOINT_VARIABLE = "TERROIR_BLOBS_FAILPOINT"
+    FAILPOINTS = ("temp-created", "temp-written", "temp-synced", "before-link", "after-link", "folder-synced")
+
+    # Running it.
+
+    def start(self, extra_env=None):
+        env = {**os.environ, "RUST_LOG": self.log_level, "TERROIR_LOG": self.log_level, **(extra_env or {})}
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "ab") as log:
+            # SIGXFSZ stays ignored, as in this process: a case limits file sizes to see writes fail.
+            self.child = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
+                                          restore_signals=False)
+        self.wait_until_ready()
+        return self
+
+    def wait_until_ready(self):
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            if self.child.poll() is not None:
+                raise AssertionError(f"terroir dev ended with {self.child.returncode}:\n{self.tail()}")
+            try:
+                regions = self.credentials()["regions"]
+                if all(answers_200(region["observe"] + "/ready") for region in regions.values()):
+                    return
+            except (OSError, ValueError, KeyError):
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"terroir dev was not ready after {READY_S} s:\n{self.tail()}")
+
+    def tail(self):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
+
+    def kill(self):
+        self.child.send_signal(signal.SIGKILL)
+        self.child.wait()
+
+    def stop(self):
+        """SIGTERM, and the exit code; a server that does not drain in time is a failure."""
+        if self.child is None or self.child.poll() is not None:
+            return self.child.returncode if self.child else None
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            return self.child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"terroir dev did not stop in {STOP_S} s") from None
+
+    def regions(self):
+        """Region id → a client of that region's first tenant."""
+        known = self.credentials()
+        clients = {}
+        for tenant in known["tenants"]:
+            region = tenant["region"]
+            endpoint = known["regions"][region]["s3"]
+            client = Client(endpoint, region, tenant["access_key"], tenant["secret_key"])
+            client.tenant = tenant["id"]
+            clients.setdefault(region, client)
+        return clients
+
+
+class SeaweedFs:
+    """Two independent SeaweedFS processes posing as regions: proves the harness, not the product."""
+
+    kind = "seaweedfs"
+
+    def __init__(self, data_dir, regions=("fr", "us")):
+        self.data_dir = pathlib.Path(data_dir)
+        self.children, self.endpoints = [], {region: None for region in regions}
+
+    def start(self):
+        for region in self.endpoints:
+            base, home = ports.claim(), self.data_dir / region
+            home.mkdir(parents=True)
+            identity = {"name": "t", "credentials": [{"accessKey": f"key{region}", "secretKey": f"secret{region}"}],
+                        "actions": ["Admin"]}
+            (home / "s3.json").write_text(json.dumps({"identities": [identity]}))
+            self.children.append(subprocess.Popen(
+                [VENV_BIN / "weed", "mini", f"-dir={home}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                 f"-master.port={base}", f"-volume.port={base + 1}", f"-filer.port={base + 2}", f"-s3.port={base + 3}",
+                 "-webdav=false", "-admin.ui=false", f"-admin.port={base + 4}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                 f"-s3.config={home}/s3.json"],
+                stdin=subprocess.DEVNULL, stdout=open(home / "log", "wb"), stderr=subprocess.STDOUT, cwd=home))
+            self.endpoints[region] = f"http://127.0.0.1:{base + 3}"
+        for region, client in self.regions().items():
+            deadline = time.monotonic() + READY_S
+            while True:
+                try:
+                    if client.send("GET", "/").status == 200:
+                        break
+                except Exception:
+                    client.close()
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"SeaweedFS ({region}) was not ready after {READY_S} s")
+                time.sleep(0.1)
+        return self
+
+    def regions(self):
+        return {region: Client(endpoint, region, f"key{region}", f"secret{region}")
+                for region, endpoint in self.endpoints.items()}
+
+    def stop(self):
+        for child in self.children:
+            child.terminate()
+        for child in self.children:
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+class Served:
+    """`terroir serve` of one region whose store is the SeaweedFS bucket at `store_port`: the real thing, on loopback."""
+
+    kind = "terroir"
+
+    def __init__(self, data_dir, store, store_port, region="fr", bucket="terroir-blobs"):
+        self.binary, self.region, self.child = os.environ["TERROIR_BIN"], region, None
+        self.data_dir = pathlib.Path(data_dir)
+        self.data_dir.mkdir(parents=True)
+        self.log = self.data_dir / "log"
+        self.config = self.data_dir / "terroir.toml"
+        self.base = ports.claim()
+        self.store = store
+        store.make_bucket(bucket)
+        self.config.write_text(f"""environment = "bench"
+overlay = "{self.data_dir}/overlay.toml"
+
+[region.{region}]
+state-dir = "{self.data_dir}/state"
+listen = {{ data = "127.0.0.1:{self.base}", control = "127.0.0.1:{self.base + 1}", observe = "127.0.0.1:{self.base + 2}" }}
+""")
+        (self.data_dir / "overlay.toml").write_text(f"""name = "loopback"
+
+[regions.{region}]
+s3-endpoint = "http://127.0.0.1:{self.base}"
+index = {{ sqlite = {{ path = "index/index.sqlite3" }} }}
+keys = {{ local-file = {{ path = "keys/roots" }} }}
+audit = {{ directory = "audit" }}
+
+[regions.{region}.store.s3]
+endpoint = "http://127.0.0.1:{store_port}"
+bucket = "{bucket}"
+prefix = "blobs/"
+signing-region = "us-east-1"
+access-key-id = "env:STORE_KEY_ID"
+secret-access-key = "env:STORE_SECRET"
+path-style = true
+""")
+        self.env = {**os.environ, "STORE_KEY_ID": store.access_key, "STORE_SECRET": store.secret_key, "RUST_LOG": "info"}
+
+    def verb(self, *words, as_json=False):
+        command = [self.binary, *words, "--region", self.region, "--config", str(self.config)]
+        done = subprocess.run(command + (["--json"] if as_json else []), capture_output=True, text=True, timeout=60, env=self.env)
+        if done.returncode != 0:
+            raise AssertionError(f"terroir {' '.join(words)}: exit {done.returncode}: {done.stderr.strip()}")
+        return json.loads(done.stdout) if as_json else done
+
+    def start(self):
+        command = [self.binary, "serve", "--config", str(self.config), "--region", self.region]
+        with open(self.log, "ab") as log:
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
+        deadline = time.monotonic() + READY_S
+        while not answers_200(f"http://127.0.0.1:{self.base + 2}/ready"):
+            if self.child.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError("terroir serve is not ready:\n" + "\n".join(self.log.read_text().splitlines()[-30:]))
+            time.sleep(0.05)
+        return self
+
+    def client(self, tenant="bench", default_class="health"):
+        """A client of a tenant made now."""
+        self.verb("tenant", "create", tenant, "--default-class", default_class)
+        shown = self.verb("credential", "create", tenant, as_json=True)
+        made = Client(f"http://127.0.0.1:{self.base}", self.region, shown["access_key"], shown["secret_key"])
+        deadline = time.monotonic() + 10
+        while made.send("GET", "/").status != 200:
+            if time.monotonic() > deadline:
+                raise AssertionError("a new access key was not known after 10 s")
+            time.sleep(0.1)
+        return made
+
+    stop, kill = Terroir.stop, Terroir.kill
+
+    def tail(self):
+        return "\n".join(self.log.read_text().splitlines()[-30:])
+
+
+class Scratch:
+    """A temporary folder that is gone afterwards."""
+
+    def __enter__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="terroir-real-"))
+        return self.path
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Running:
+    """A product of one's own, for cases that kill it, damage its files or read its folders."""
+
+    def __init__(self, **options):
+        self.options = options
+
+    def __enter__(self):
+        self.scratch = Scratch()
+        self.server = Terroir(self.scratch.__enter__() / "data", **self.options)
+        try:
+            return self.server.start()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_):
+        try:
+            if self.server.child and self.server.child.poll() is None:
+                self.server.kill()
+        finally:
+            self.scratch.__exit__()
+
+
+def answers_200(url):
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return reply.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
