@@ -22,6 +22,12 @@ impl Sealed {
         Ok(Self { bytes, blob: header.blob, kind: header.kind })
     }
 
+    /// What a test of a store says was sealed: any bytes, of any length.
+    #[cfg(feature = "testing")]
+    pub fn for_tests(blob: [u8; 16], bytes: Bytes) -> Self {
+        Self { bytes, blob, kind: Kind::Body }
+    }
+
     /// Length in the store.
     #[expect(clippy::len_without_is_empty, reason = "never empty: it starts with a header")]
     pub fn len(&self) -> usize {
