@@ -9,7 +9,7 @@ use super::header::{Header, Kind};
 
 /// One stored blob, complete. It has no public constructor, so plaintext cannot be passed off as one:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0624
 /// use terroir::envelope::{Header, Sealed};
 /// fn stored(header: &Header) -> Sealed {
 ///     Sealed::new(bytes::Bytes::from_static(b"plaintext"), header).unwrap()
