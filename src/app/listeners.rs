@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{RegionId, SecretRef};
 use crate::ops::Operations;
 use crate::s3::Domains;
-use crate::server::{self, Drained, Server, TlsFiles, load_tls, serve};
+use crate::server::{self, Drained, Server, TlsConfig, TlsFiles, load_tls, serve};
 use crate::settings::{self, Limits, RegionSettings};
 use crate::stack::{StackParts, stack};
 
@@ -72,7 +72,7 @@ async fn bind(
     Ok((socket, bound))
 }
 
-fn tls(region: &RegionId, files: &settings::Tls) -> Result<Arc<rustls::ServerConfig>, StartError> {
+fn tls(region: &RegionId, files: &settings::Tls) -> Result<Arc<TlsConfig>, StartError> {
     // A private key in an environment variable would be in every crash report and child process.
     let SecretRef::File(key) = files.private_key.clone() else {
         return Err(StartError::TlsKeyNotInFile { region: region.clone() });
