@@ -566,7 +566,7 @@ async fn a_list_resumes_where_it_stopped(index: Shared) {
                 assert!(one.entries.len() + one.prefixes.len() <= 1);
                 names.extend(keys(&one).into_iter().map(str::to_owned));
                 prefixes.extend(one.prefixes.clone());
-                after = one.next.clone();
+                after.clone_from(&one.next);
                 if after.is_none() {
                     break;
                 }
