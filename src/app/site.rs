@@ -137,10 +137,7 @@ pub(super) fn memory(limits: &Limits) -> Memory {
 impl Site {
     /// Opens every part of a region. Makes what is missing: on a first start, an empty region.
     pub async fn open(parts: SiteParts) -> Result<Self, SiteError> {
-        let dirs = parts.settings.dirs.clone();
-        for folder in [&dirs.state, &dirs.keys, &dirs.index, &dirs.audit] {
-            make_private(folder)?;
-        }
+        make_private(&parts.settings.state_dir)?;
         let ring = open_ring(&parts).await?;
         let keys = audit_keys(&ring).await?;
         let index = open_index(&parts).await?;
@@ -242,16 +239,26 @@ impl Site {
         match &self.parts.region.store {
             catalogue::Store::Memory {} => format!("memory:{name}"),
             catalogue::Store::Fs(local) => {
-                under(&self.parts.settings.dirs.state, &local.path).join(name).display().to_string()
+                under(&self.parts.settings.state_dir, &local.path).join(name).display().to_string()
             }
             catalogue::Store::S3(s3) => format!("{}/{}/{}{name}", s3.endpoint, s3.bucket, s3.prefix),
             catalogue::Store::Gcs(gcs) => format!("{}/{}/{}{name}", gcs.endpoint, gcs.bucket, gcs.prefix),
         }
     }
 
-    /// Where its files are.
-    pub fn settings(&self) -> &RegionSettings {
-        &self.parts.settings
+    /// Where its index is, as people find it.
+    pub fn index_place(&self) -> String {
+        match &self.parts.region.index {
+            catalogue::Index::Sqlite(local) => {
+                under(&self.parts.settings.state_dir, &local.path).display().to_string()
+            }
+            catalogue::Index::Postgres(database) => database.host.to_string(),
+        }
+    }
+
+    /// Where its audit log is.
+    pub fn audit_place(&self) -> String {
+        under(&self.parts.settings.state_dir, &self.parts.region.audit.directory).display().to_string()
     }
 
     /// Which deployment it is of.
@@ -309,7 +316,7 @@ impl Site {
 /// Where a region's audit log is, and the keys it verifies under, without opening it for writing.
 pub async fn audit_trail(parts: &SiteParts) -> Result<(PathBuf, AuditKeys), SiteError> {
     let ring = open_ring(parts).await?;
-    Ok((under(&parts.settings.dirs.state, &parts.region.audit.directory), audit_keys(&ring).await?))
+    Ok((under(&parts.settings.state_dir, &parts.region.audit.directory), audit_keys(&ring).await?))
 }
 
 async fn audit_keys(ring: &Ring) -> Result<AuditKeys, SiteError> {
@@ -336,10 +343,13 @@ fn operator(region: &RegionId, clock: &dyn Clock, entropy: &dyn Entropy) -> Resu
 
 async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     let catalogue::Keys::LocalFile(roots) = &parts.region.keys;
-    let directory = under(&parts.settings.dirs.state, &roots.path);
+    let directory = under(&parts.settings.state_dir, &roots.path);
+    // The wrapped keys lie beside the roots' folder, in a file of their own: its backups are others than the index's.
+    let folder = directory.parent().map_or_else(|| directory.clone(), Path::to_owned);
+    make_private(&folder)?;
     let place = parts.region.facets.keys.countries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let kms = LocalFileKms::open(directory, place, Arc::clone(&parts.clock), Arc::clone(&parts.entropy))?;
-    let store = SqliteKeyStore::open(&parts.settings.dirs.keys.join("keystore.sqlite3")).await?;
+    let store = SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?;
     let ring_parts = RingParts {
         kms: Arc::new(kms),
         store: Arc::new(store),
@@ -352,9 +362,12 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
 
 async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
     let path = match &parts.region.index {
-        catalogue::Index::Sqlite(local) => under(&parts.settings.dirs.state, &local.path),
+        catalogue::Index::Sqlite(local) => under(&parts.settings.state_dir, &local.path),
         catalogue::Index::Postgres(_) => return Err(SiteError::NotBuilt { what: "index", kind: "postgres" }),
     };
+    if let Some(folder) = path.parent() {
+        make_private(folder)?;
+    }
     let mut options = SqliteOptions::new(
         path,
         parts.region.id.clone(),
@@ -366,7 +379,7 @@ async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
 }
 
 async fn open_log(parts: &SiteParts, keys: AuditKeys) -> Result<Log, SiteError> {
-    let directory = under(&parts.settings.dirs.state, &parts.region.audit.directory);
+    let directory = under(&parts.settings.state_dir, &parts.region.audit.directory);
     make_private(&directory)?;
     let (region, environment, clock) =
         (parts.region.id.clone(), parts.environment.clone(), Arc::clone(&parts.clock));

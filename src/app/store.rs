@@ -23,7 +23,7 @@ pub(super) async fn open(parts: &SiteParts) -> Result<Arc<dyn BlobStore>, SiteEr
     match &parts.region.store {
         catalogue::Store::Memory {} => Ok(Arc::new(MemoryStore::new(region))),
         catalogue::Store::Fs(local) => {
-            let root = under(&parts.settings.dirs.state, &local.path);
+            let root = under(&parts.settings.state_dir, &local.path);
             if let Some(parent) = root.parent() {
                 make_private(parent)?;
             }

@@ -39,7 +39,6 @@ pub enum Verb {
 
 /// Why a verb failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ErrorKind {
     /// No blob of that name. To the vault this is loss or corruption, never "no such key": only the index says that.
     NotFound,

@@ -157,9 +157,9 @@ impl FromStr for Authority {
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
-            write!(f, "[{}]", self.host)?
+            write!(f, "[{}]", self.host)?;
         } else {
-            f.write_str(&self.host)?
+            f.write_str(&self.host)?;
         }
         if self.port == Self::PORT_DEFAULT { Ok(()) } else { write!(f, ":{}", self.port) }
     }
@@ -215,9 +215,9 @@ impl fmt::Display for Endpoint {
         let Authority { host, port } = &self.authority;
         f.write_str(if self.tls { "https://" } else { "http://" })?;
         if host.contains(':') {
-            write!(f, "[{host}]")?
+            write!(f, "[{host}]")?;
         } else {
-            f.write_str(host)?
+            f.write_str(host)?;
         }
         if *port == if self.tls { 443 } else { 80 } { Ok(()) } else { write!(f, ":{port}") }
     }

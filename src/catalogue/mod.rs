@@ -12,7 +12,9 @@ mod decode;
 mod embedded;
 mod findings;
 mod leaf;
+mod leaves;
 mod overlay;
+mod parts;
 mod region;
 mod summary;
 mod tree;
@@ -30,10 +32,10 @@ pub use class::{
 pub use findings::{Finding, Findings, Severity};
 pub use leaf::{Authority, Country, Day, Endpoint, InvalidLeaf};
 pub use overlay::{Overlay, OverlayError, RegionOverlay};
+pub use parts::{Audit, GcsStore, Index, Keys, LocalPath, Postgres, S3Store, Store};
 pub use region::{
-    Audit, Certificate, CertificateKind, Endpoints, Evidence, Facet, FacetName, Facets, GcsStore, Index,
-    Keys, LocalPath, Names, Operator, Overlaid, Parent, Place, Postgres, Regime, Region, S3Store, Standing,
-    Store,
+    Certificate, CertificateKind, Endpoints, Evidence, Facet, FacetName, Facets, LocalPaths, Names, Operator,
+    Overlaid, Parent, Place, Regime, Region, Standing,
 };
 pub use tree::{Source, Tree, TreeError};
 

@@ -1,13 +1,13 @@
 //! Overlays: a region's store, index and keys replaced by embedded ones, for `dev` and tests, and never silently.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::leaf::{Endpoint, parse_some};
-use super::region::{Audit, FacetName, Index, Keys, LocalPath, Overlaid, Region, Store};
+use super::parts::{Audit, Index, Keys, LocalPath, Store};
+use super::region::{FacetName, Overlaid, Region};
 use super::{Authority, Catalogue, Finding, Severity};
 use crate::model::RegionId;
 
@@ -108,17 +108,17 @@ impl Overlay {
         self
     }
 
-    /// Everything of `region` embedded under `state`: `store`, `index/index.sqlite3`, `keys/roots`, `audit`; its S3 front on
-    /// `listen`.
+    /// Everything of `region` embedded under its state directory: `store`, `index/index.sqlite3`, `keys/roots`, `audit`; its
+    /// S3 front on `listen`.
     #[must_use]
-    pub fn with_embedded(self, region: RegionId, state: &Path, listen: std::net::SocketAddr) -> Self {
-        let local = |path: PathBuf| LocalPath { path };
+    pub fn with_embedded(self, region: RegionId, listen: std::net::SocketAddr) -> Self {
+        let local = |path: &str| LocalPath { path: path.into() };
         let replaced = RegionOverlay {
             s3_endpoint: format!("http://{listen}").parse().ok(),
-            store: Some(Store::Fs(local(state.join("store")))),
-            index: Some(Index::Sqlite(local(state.join("index/index.sqlite3")))),
-            keys: Some(Keys::LocalFile(local(state.join("keys/roots")))),
-            audit: Some(Audit { directory: state.join("audit") }),
+            store: Some(Store::Fs(local("store"))),
+            index: Some(Index::Sqlite(local("index/index.sqlite3"))),
+            keys: Some(Keys::LocalFile(local("keys/roots"))),
+            audit: Some(Audit { directory: "audit".into() }),
         };
         self.with(region, replaced)
     }

@@ -1,13 +1,14 @@
-//! What a region file says: one [`Region`] per `regions/<id>.toml`. The annotated example is `regions/README.md`.
+//! What a region file claims: one [`Region`] per `regions/<id>.toml`. The annotated example is `regions/README.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::leaf::{Authority, Country, Day, Endpoint, parse, parse_list, parse_some};
-use crate::model::{RegionId, SecretRef};
+use super::parts::{Audit, Index, Keys, Store};
+use crate::model::RegionId;
 
 /// One region: where it is, who runs it, what it may touch, where its bytes go.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -51,10 +52,41 @@ pub struct Region {
 }
 
 impl Region {
+    /// Where the region's own files are on this machine, under `state_dir` unless its file says otherwise.
+    pub fn local_paths(&self, state_dir: &Path) -> LocalPaths {
+        LocalPaths {
+            store: match &self.store {
+                Store::Fs(folder) => Some(state_dir.join(&folder.path)),
+                Store::S3(_) | Store::Gcs(_) | Store::Memory {} => None,
+            },
+            index: match &self.index {
+                Index::Sqlite(file) => Some(state_dir.join(&file.path)),
+                Index::Postgres(_) => None,
+            },
+            keys: match &self.keys {
+                Keys::LocalFile(file) => Some(state_dir.join(&file.path)),
+            },
+            audit: state_dir.join(&self.audit.directory),
+        }
+    }
+
     /// Every host the region's connectors may reach: the union of its facets' hosts. Anything else is refused.
     pub fn egress(&self) -> BTreeSet<&Authority> {
         self.facets.iter().flat_map(|(_, facet)| &facet.hosts).collect()
     }
+}
+
+/// A region's files on one machine; `None` where the part is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalPaths {
+    /// The folder of blobs.
+    pub store: Option<PathBuf>,
+    /// The index's database file.
+    pub index: Option<PathBuf>,
+    /// The file of root keys.
+    pub keys: Option<PathBuf>,
+    /// The folder of the audit log.
+    pub audit: PathBuf,
 }
 
 /// A name in the two languages of the reports.
@@ -336,190 +368,6 @@ pub struct Facet {
     pub by: String,
     /// How we know.
     pub evidence: Evidence,
-}
-
-/// Where sealed blobs go.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Store {
-    /// A directory of this machine; a relative path stands under the region's state directory.
-    Fs(LocalPath),
-    /// Any S3-compatible store.
-    S3(S3Store),
-    /// Google Cloud Storage.
-    Gcs(GcsStore),
-    /// The process's memory, gone when it ends: tests.
-    Memory {},
-}
-
-impl Store {
-    /// Every kind, as files spell it.
-    pub const KINDS: [&str; 4] = ["fs", "s3", "gcs", "memory"];
-
-    /// The kind, as files spell it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Fs(_) => "fs",
-            Self::S3(_) => "s3",
-            Self::Gcs(_) => "gcs",
-            Self::Memory {} => "memory",
-        }
-    }
-
-    /// Whether this build has a driver for it.
-    pub fn is_built(&self) -> bool {
-        // The Google driver is not written yet. The schema knows the kind, because the place of the US region is real.
-        !matches!(self, Self::Gcs(_))
-    }
-
-    /// The hosts it connects to.
-    pub fn hosts(&self) -> Vec<&Authority> {
-        match self {
-            Self::Fs(_) | Self::Memory {} => vec![],
-            Self::S3(store) => vec![store.endpoint.authority()],
-            Self::Gcs(store) => vec![store.endpoint.authority(), &store.token_host],
-        }
-    }
-}
-
-/// A path of this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LocalPath {
-    /// Relative paths stand under the region's state directory, which is a setting of the process.
-    pub path: PathBuf,
-}
-
-/// An S3-compatible store.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct S3Store {
-    /// Where it answers.
-    #[serde(deserialize_with = "parse")]
-    pub endpoint: Endpoint,
-    /// The bucket that holds every blob of the region.
-    pub bucket: String,
-    /// Put before every blob's name; empty or ending in `/`.
-    #[serde(default)]
-    pub prefix: String,
-    /// The region this store wants in *its* signatures.
-    pub signing_region: String,
-    /// Where the access key id is kept.
-    #[serde(deserialize_with = "parse")]
-    pub access_key_id: SecretRef,
-    /// Where the secret key is kept.
-    #[serde(deserialize_with = "parse")]
-    pub secret_access_key: SecretRef,
-    /// What `GetBucketLocation` of the store must answer; absent if the store cannot say where it is.
-    pub expected_location: Option<String>,
-    /// The bucket in the path rather than in the host name.
-    #[serde(default)]
-    pub path_style: bool,
-}
-
-/// A Google Cloud Storage bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct GcsStore {
-    /// Where it answers: a regional endpoint keeps TLS and processing in the region.
-    #[serde(deserialize_with = "parse")]
-    pub endpoint: Endpoint,
-    /// Where access tokens come from.
-    #[serde(deserialize_with = "parse")]
-    pub token_host: Authority,
-    /// The bucket that holds every blob of the region.
-    pub bucket: String,
-    /// Put before every blob's name; empty or ending in `/`.
-    #[serde(default)]
-    pub prefix: String,
-    /// Where the service account's key is kept.
-    #[serde(deserialize_with = "parse")]
-    pub credentials: SecretRef,
-    /// What the bucket's `location` must be.
-    pub expected_location: String,
-}
-
-/// Where names, versions and sizes go.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Index {
-    /// Embedded, for one replica.
-    Sqlite(LocalPath),
-    /// For several replicas.
-    Postgres(Postgres),
-}
-
-impl Index {
-    /// Every kind, as files spell it.
-    pub const KINDS: [&str; 2] = ["sqlite", "postgres"];
-
-    /// The kind, as files spell it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Sqlite(_) => "sqlite",
-            Self::Postgres(_) => "postgres",
-        }
-    }
-
-    /// Whether this build has a driver for it.
-    pub fn is_built(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
-    }
-
-    /// The hosts it connects to.
-    pub fn hosts(&self) -> Vec<&Authority> {
-        match self {
-            Self::Sqlite(_) => vec![],
-            Self::Postgres(database) => vec![&database.host],
-        }
-    }
-}
-
-/// A PostgreSQL database.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Postgres {
-    /// The host of the URL below, in the clear, so that it can be checked against the facet.
-    #[serde(deserialize_with = "parse")]
-    pub host: Authority,
-    /// Where the connection URL, which holds the password, is kept.
-    #[serde(deserialize_with = "parse")]
-    pub url: SecretRef,
-}
-
-/// Where root keys are.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Keys {
-    /// A file of this machine: development and air-gapped places.
-    LocalFile(LocalPath),
-}
-
-impl Keys {
-    /// Every kind this build can run, as files spell it.
-    pub const KINDS: [&str; 1] = ["local-file"];
-
-    /// The kind, as files spell it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::LocalFile(_) => "local-file",
-        }
-    }
-
-    /// How well such keys are guarded.
-    pub fn custody(&self) -> super::Custody {
-        match self {
-            Self::LocalFile(_) => super::Custody::Software,
-        }
-    }
-}
-
-/// Where decisions are recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Audit {
-    /// A relative one stands under the region's state directory.
-    pub directory: PathBuf,
 }
 
 /// Retention bounds that a law or a custom suggests.

@@ -130,10 +130,9 @@ fn read_folder(folder: &Path, prefix: &str) -> Result<Vec<File>, TreeError> {
             return Err(TreeError::TooMany { path: folder.to_owned() });
         }
         let name = entry.map_err(list)?.file_name();
-        let Some(name) = name.to_str().filter(|name| !name.starts_with('.') && name.ends_with(".toml"))
-        else {
-            continue;
-        };
+        let is_toml =
+            |name: &&str| !name.starts_with('.') && Path::new(name).extension().is_some_and(|e| e == "toml");
+        let Some(name) = name.to_str().filter(is_toml) else { continue };
         let path = folder.join(name);
         let read = |source| TreeError::Read { path: path.clone(), source };
         if fs::metadata(&path).map_err(read)?.len() > FILE_BYTES_MAX {

@@ -26,7 +26,26 @@ pub(super) async fn run(command: AuditCommand) -> Result<(), Failure> {
             "findings": report.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }));
     } else {
-        output::line(&report.to_string());
+        output::line(&format!(
+            "region {}, environment {}: {} records ({} decisions, {} completions) in {} segments, {} to {}",
+            report.region.as_deref().unwrap_or("?"),
+            report.environment.as_deref().unwrap_or("?"),
+            report.records,
+            report.decisions,
+            report.completions,
+            report.segments,
+            report.first_time.as_deref().unwrap_or("-"),
+            report.last_time.as_deref().unwrap_or("-"),
+        ));
+        if let Some(hash) = &report.last_hash {
+            output::line(&format!(
+                "last record {} has hash {hash}: note both elsewhere, a later log must still contain them",
+                report.last_sequence
+            ));
+        }
+        for finding in &report.findings {
+            output::line(&format!("FOUND {finding}"));
+        }
     }
     if report.findings.is_empty() {
         return Ok(());

@@ -49,7 +49,7 @@ impl Installation {
         let ids = dev_order(&catalogue, now)?;
         let settings = Settings::dev(data_dir, port_base, &ids).map_err(|error| Failure::wrong_config(&error))?;
         let overlay = settings.regions.iter().fold(Overlay::new("dev"), |overlay, region| {
-            overlay.with_embedded(region.id.clone(), &region.dirs.state, region.listen.data)
+            overlay.with_embedded(region.id.clone(), region.listen.data)
         });
         let catalogue = catalogue.overlaid(&overlay).map_err(|error| Failure::wrong_config(&error))?;
         Ok(Self { settings, catalogue: Arc::new(catalogue) })

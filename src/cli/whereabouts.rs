@@ -63,14 +63,12 @@ async fn find(region: &Site, bucket: &BucketName, key: &ObjectKey) -> Result<(St
 /// Where, of what kind, and how we know.
 fn places(region: &Site, stored: &Stored) -> Vec<(&'static str, String, &'static str)> {
     let profile = region.region();
-    let dirs = &region.settings().dirs;
-    let at = |path: &std::path::Path| path.display().to_string();
     let keys = region.ring().describe();
     vec![
         ("region", format!("{} ({})", profile.id, profile.names.en), "declared"),
-        ("index row", at(&dirs.index), "observed"),
+        ("index row", region.index_place(), "observed"),
         ("key", format!("{} ({}, {})", stored.kms_key_id(), keys.kind, keys.place), "declared"),
-        ("audit log", at(&dirs.audit), "observed"),
+        ("audit log", region.audit_place(), "observed"),
         ("backup", profile.facets.backup.by.clone(), "declared"),
     ]
 }

@@ -76,7 +76,9 @@ pub(super) async fn refuse_if_it_opens(
         let root = RootRef::Region(region.clone());
         match kms.unwrap(&root, &foreign.context(), &foreign.wrapped).await {
             Ok(_) => {
-                return Err(KeysError::Canary("this process can open another region's or environment's keys"));
+                return Err(KeysError::Canary(
+                    "this process can open another region's or environment's keys",
+                ));
             }
             // Not knowing is not a no.
             Err(error @ KmsError::Unavailable(_)) => return Err(error.into()),

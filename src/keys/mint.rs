@@ -111,13 +111,12 @@ impl Mint {
         if record.state == KekState::Retired {
             return Ok(false);
         }
-        let newest = match versions.get(&record.root) {
-            Some(version) => *version,
-            None => {
-                let status = self.attempt(|| self.parts.kms.status(&record.root)).await?;
-                versions.insert(record.root.clone(), status.version);
-                status.version
-            }
+        let newest = if let Some(version) = versions.get(&record.root) {
+            *version
+        } else {
+            let status = self.attempt(|| self.parts.kms.status(&record.root)).await?;
+            versions.insert(record.root.clone(), status.version);
+            status.version
         };
         // Version 0: the provider does not tell, so wrapping again is the only way to be sure.
         if newest != 0 && record.wrapped.root_version >= newest {

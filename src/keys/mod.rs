@@ -17,6 +17,7 @@ mod kms;
 mod local_file;
 mod mint;
 mod ring;
+mod spec;
 mod sqlite;
 mod store;
 #[cfg(feature = "testing")]
@@ -28,6 +29,7 @@ pub use error::{KeysError, KmsError, StoreError};
 pub use field::FieldKey;
 pub use kms::{Custody, Description, Kms, RootState, RootStatus, Wrapped};
 pub use local_file::{DESTRUCTION_WAIT_MIN, LocalFileKms, RootFileError};
-pub use ring::{KekHandle, KekSpec, POINTER_TTL, Rewrapped, Ring, RingParts, RingSettings};
+pub use ring::{POINTER_TTL, Ring};
+pub use spec::{KekHandle, KekSpec, Rewrapped, RingParts, RingSettings};
 pub use sqlite::SqliteKeyStore;
 pub use store::{EPOCHS_MAX, KekRecord, KekState, KeyStore};

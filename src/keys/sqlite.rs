@@ -1,4 +1,4 @@
-//! The key store in a SQLite file of its own.
+//! The key store in an `SQLite` file of its own.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -216,7 +216,7 @@ impl KeyStore for SqliteKeyStore {
     }
 }
 
-/// Makes the file with the right mode before SQLite sees it; SQLite gives its log and index files the same mode.
+/// Makes the file with the right mode before `SQLite` sees it, which gives its log and index files the same mode.
 fn own_file(path: &Path) -> Result<(), StoreError> {
     let io = |error: std::io::Error| StoreError::Unavailable(error.kind().to_string());
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
@@ -225,7 +225,7 @@ fn own_file(path: &Path) -> Result<(), StoreError> {
         Err(error) => return Err(io(error)),
     }
     let mode = std::fs::metadata(path).map_err(io)?.permissions().mode();
-    if mode & 0o077 == 0 { Ok(()) } else { Err(StoreError::Exposed) }
+    if mode & 0o077 != 0 { Err(StoreError::Exposed) } else { Ok(()) }
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
@@ -297,7 +297,7 @@ fn integer(value: u64) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|_| StoreError::Corrupt("a number too large for SQL"))
 }
 
-/// SQLite's own words name no path and no values.
+/// The engine's own words name no path and no values.
 fn failed(error: &sqlx::Error) -> StoreError {
     StoreError::Unavailable(match error {
         sqlx::Error::Database(error) => error.message().to_owned(),

@@ -216,3 +216,36 @@ fn known(name: &str, named_by: ClassFrom, catalogue: &Catalogue) -> Result<Class
         known: catalogue.classes().iter().map(|class| class.id.as_str()).collect::<Vec<_>>().join(", "),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::{FacetName, Tree};
+
+    /// The loader refuses such a region, so no catalogue reaches this; if one ever does, the decision still holds.
+    #[test]
+    fn a_facet_outside_is_refused_even_if_the_loader_let_it_through() {
+        let catalogue =
+            Catalogue::from_tree(&Tree::embedded(), Timestamp::from_seconds(1_796_083_200)).unwrap();
+        let mut region = Region::clone(catalogue.region_named("fr").unwrap());
+        assert_eq!(facets_stay_inside(&region), Ok(()));
+        for facet in FacetName::ALL {
+            let belgium = "BE".parse().unwrap();
+            match facet {
+                FacetName::Storage => region.facets.storage.countries.insert(belgium),
+                FacetName::Processing => region.facets.processing.countries.insert(belgium),
+                FacetName::Index => region.facets.index.countries.insert(belgium),
+                FacetName::Keys => region.facets.keys.countries.insert(belgium),
+                FacetName::Logs => region.facets.logs.countries.insert(belgium),
+                FacetName::Backup => region.facets.backup.countries.insert(belgium),
+                FacetName::SupportAccess => region.facets.support_access.countries.insert(belgium),
+                FacetName::Telemetry => region.facets.telemetry.countries.insert(belgium),
+            };
+            let refusal = facets_stay_inside(&region).unwrap_err();
+            assert!(
+                matches!(refusal, Refusal::FacetOutside { facet: found, country, .. } if found == facet && country == belgium)
+            );
+            region = Region::clone(catalogue.region_named("fr").unwrap());
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub use refusal::Refusal;
 /// The decision that an operation of a tenant may run in a region. Made only by [`decide`].
 ///
 /// It cannot be written down:
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// use terroir::placement::Placement;
 /// fn forge(real: &Placement) -> Placement {
 ///     Placement { region: real.region().clone(), ..real.clone() }
@@ -34,7 +34,7 @@ pub use refusal::Refusal;
 /// }
 /// ```
 /// It has no default, while an absent one has:
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// use terroir::placement::Placement;
 /// let _: Placement = Default::default();
 /// ```
@@ -43,7 +43,7 @@ pub use refusal::Refusal;
 /// let _: Option<Placement> = Default::default();
 /// ```
 /// A region alone does not become one, while it becomes what it should:
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// use terroir::{model::RegionId, placement::Placement};
 /// fn forge(region: RegionId) -> Placement { region.into() }
 /// ```
@@ -145,9 +145,12 @@ impl std::fmt::Display for ClassFrom {
 /// Placements for the tests of modules that stand above this one and do not test the decision itself.
 #[cfg(feature = "testing")]
 pub mod testing {
-    use super::*;
+    use super::{Arc, ClassFrom, ClassProfile, ContentHash, Placement, RegionId, TenantCode};
 
     /// A placement in `region` for tenant `clinic`, class `health` (code 3).
+    ///
+    /// # Panics
+    /// Never: the names are constant and the file is one that the checks hold to be sound.
     #[expect(
         clippy::unwrap_used,
         reason = "constant names, and a file that the checks of the catalogue hold to be sound"

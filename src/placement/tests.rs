@@ -320,14 +320,14 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         prop::option::of(any_class_id()),
     );
     prop_oneof![
-        Just(Operation::ListBuckets),
-        location.prop_map(|location_constraint| Operation::CreateBucket { location_constraint }),
-        Just(Operation::Bucket),
-        Just(Operation::Read),
+        1 => Just(Operation::ListBuckets),
+        1 => location.prop_map(|location_constraint| Operation::CreateBucket { location_constraint }),
+        1 => Just(Operation::Bucket),
+        1 => Just(Operation::Read),
         4 => asked.prop_map(|(header, tag, bucket, source)| Operation::Write(AskedClass { header, tag, bucket, source })),
-        any_class_id().prop_map(|class| Operation::Part { class }),
-        Just(Operation::Delete),
-        Just(Operation::Maintain),
+        1 => any_class_id().prop_map(|class| Operation::Part { class }),
+        1 => Just(Operation::Delete),
+        1 => Just(Operation::Maintain),
     ]
 }
 
@@ -361,7 +361,8 @@ fn named(operation: &Operation, tenant: &Tenant) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    // A failure's seed is printed; a file of seeds in the tree would be one more thing to keep.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
 
     /// The invariant of the product: whatever is asked, a placement is in the tenant's home and in the region that is served.
     #[test]

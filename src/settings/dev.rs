@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::{Dirs, Limits, Listen, RegionSettings, Settings};
+use super::{Limits, Listen, RegionSettings, Settings};
 use crate::model::{InvalidName, RegionId};
 
 /// The first port of `dev`.
@@ -40,7 +40,7 @@ pub(super) fn settings(data_dir: &Path, base: u16, regions: &[RegionId]) -> Resu
             id: id.clone(),
             listen: Listen { data: at(port(0)?), control: at(port(1)?), observe: at(port(2)?) },
             tls: None,
-            dirs: Dirs::under(data_dir.join(id.as_str())),
+            state_dir: data_dir.join(id.as_str()),
         })
     };
     Ok(Settings {
@@ -68,7 +68,7 @@ mod tests {
         };
         assert_eq!(ports(&settings.regions[0]), [9000, 9001, 9002]);
         assert_eq!(ports(&settings.regions[1]), [9010, 9011, 9012]);
-        assert_eq!(settings.regions[1].dirs.keys, Path::new("terroir-data/us/keys"));
+        assert_eq!(settings.regions[1].state_dir, Path::new("terroir-data/us"));
         assert!(settings.regions.iter().all(|region| region.listen.control.ip().is_loopback()));
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::limits::{LimitsFile, SEGMENT_BYTES};
-use super::{Dirs, Limits, Listen, Problem, RegionSettings, Settings, Tls};
+use super::{Limits, Listen, Problem, RegionSettings, Settings, Tls};
 use crate::model::{RegionId, SecretRef};
 
 /// Where a region keeps its files unless told otherwise.
@@ -32,8 +32,6 @@ struct Region {
     state_dir: Option<PathBuf>,
     listen: ListenFile,
     tls: Option<TlsFile>,
-    #[serde(default)]
-    dirs: DirsFile,
 }
 
 #[derive(Deserialize)]
@@ -49,15 +47,6 @@ struct ListenFile {
 struct TlsFile {
     certificate: PathBuf,
     private_key: Spanned<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DirsFile {
-    store: Option<PathBuf>,
-    index: Option<PathBuf>,
-    keys: Option<PathBuf>,
-    audit: Option<PathBuf>,
 }
 
 pub(super) fn parse(name: &str, text: &str) -> Result<Settings, Vec<Problem>> {
@@ -145,16 +134,9 @@ impl Reader<'_> {
                 format!("region {id} listens beyond this machine without TLS: add [region.{id}.tls]"),
             );
         }
-        let state = region.state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR_DEFAULT).join(id.as_str()));
-        let Dirs { state, store, index, keys, audit } = Dirs::under(state);
-        let dirs = Dirs {
-            state,
-            store: region.dirs.store.unwrap_or(store),
-            index: region.dirs.index.unwrap_or(index),
-            keys: region.dirs.keys.unwrap_or(keys),
-            audit: region.dirs.audit.unwrap_or(audit),
-        };
-        Some(RegionSettings { id, listen, tls, dirs })
+        let state_dir =
+            region.state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR_DEFAULT).join(id.as_str()));
+        Some(RegionSettings { id, listen, tls, state_dir })
     }
 
     fn listen(&mut self, file: &ListenFile) -> Option<Listen> {

@@ -69,7 +69,7 @@ limits! {
     xml_bytes_max = MIB, 64 * KIB, 16 * MIB;
     /// How deep an XML body may nest.
     xml_depth_max = 32, 8, 128;
-    /// Keys of one DeleteObjects (S3 API reference: 1,000).
+    /// Keys of one `DeleteObjects` (S3 API reference: 1,000).
     delete_keys_max = 1_000, 1, 1_000;
     /// Parts of one upload (S3 User Guide, "Multipart upload limits": 10,000).
     parts_max = 10_000, 1, 10_000;

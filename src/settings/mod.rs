@@ -44,8 +44,8 @@ pub struct RegionSettings {
     pub listen: Listen,
     /// TLS for the data and control listeners; required unless both are on loopback.
     pub tls: Option<Tls>,
-    /// Where it keeps its own files.
-    pub dirs: Dirs,
+    /// Where it keeps its own files: relative paths of its region file stand under this folder.
+    pub state_dir: PathBuf,
 }
 
 /// The three addresses of a region. Port 0 asks the system for a free one.
@@ -66,35 +66,6 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The key, PEM, by reference.
     pub private_key: SecretRef,
-}
-
-/// A region's folders on this machine. Relative paths of its region file stand under `state`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dirs {
-    /// The folder above the others.
-    pub state: PathBuf,
-    /// Blobs, if the store is this machine's.
-    pub store: PathBuf,
-    /// The embedded index.
-    pub index: PathBuf,
-    /// Root keys, if they are files.
-    pub keys: PathBuf,
-    /// The audit log.
-    pub audit: PathBuf,
-}
-
-impl Dirs {
-    /// `store`, `index`, `keys` and `audit` under `state`.
-    pub fn under(state: impl Into<PathBuf>) -> Self {
-        let state = state.into();
-        Self {
-            store: state.join("store"),
-            index: state.join("index"),
-            keys: state.join("keys"),
-            audit: state.join("audit"),
-            state,
-        }
-    }
 }
 
 /// Everything that is wrong with a settings file.
@@ -177,7 +148,7 @@ impl fmt::Display for Settings {
         if let Some(overlay) = &self.overlay {
             writeln!(f, "overlay = {}", overlay.display())?;
         }
-        for RegionSettings { id, listen, tls, dirs } in &self.regions {
+        for RegionSettings { id, listen, tls, state_dir } in &self.regions {
             writeln!(f, "region.{id}.listen.data = {}", listen.data)?;
             writeln!(f, "region.{id}.listen.control = {}", listen.control)?;
             writeln!(f, "region.{id}.listen.observe = {}", listen.observe)?;
@@ -188,12 +159,7 @@ impl fmt::Display for Settings {
                 }
                 None => writeln!(f, "region.{id}.tls = (none)")?,
             }
-            let Dirs { state, store, index, keys, audit } = dirs;
-            let named =
-                [("state", state), ("store", store), ("index", index), ("keys", keys), ("audit", audit)];
-            for (name, directory) in named {
-                writeln!(f, "region.{id}.dirs.{name} = {}", directory.display())?;
-            }
+            writeln!(f, "region.{id}.state-dir = {}", state_dir.display())?;
         }
         write!(f, "{}", self.limits)
     }

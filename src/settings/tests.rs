@@ -13,7 +13,6 @@ listen = { data = "127.0.0.1:9010", control = "127.0.0.1:9011", observe = "0.0.0
 state-dir = "/srv/fr"
 listen = { data = "0.0.0.0:9000", control = "[::]:9001", observe = "0.0.0.0:9002" }
 tls = { certificate = "/etc/tls/fr.crt", private-key = "file:/etc/tls/fr.key" }
-dirs = { audit = "/audit/fr" }
 
 [limits]
 blob-bytes-max = 1048576
@@ -38,11 +37,8 @@ fn a_sound_file_becomes_values_in_its_own_order() {
     assert_eq!(ids, ["us", "fr"]);
     let fr = settings.region(&"fr".parse().unwrap()).unwrap();
     assert_eq!(fr.listen.control.port(), 9001);
-    assert_eq!(
-        (fr.dirs.index.as_path(), fr.dirs.audit.as_path()),
-        (Path::new("/srv/fr/index"), Path::new("/audit/fr"))
-    );
-    assert_eq!(settings.regions[0].dirs.state, Path::new("/var/lib/terroir/us"));
+    assert_eq!(fr.state_dir, Path::new("/srv/fr"));
+    assert_eq!(settings.regions[0].state_dir, Path::new("/var/lib/terroir/us"));
     let limits = Limits { blob_bytes_max: 1_048_576, drain_ms_max: 0, ..Limits::default() };
     assert_eq!(settings.limits, limits);
 }
@@ -70,8 +66,7 @@ fn the_defaults_are_the_documented_ones_and_lie_in_their_own_ranges() {
         assert!(printed.lines().any(|printed| printed == line), "{line}");
     }
     // What is printed can be read back, so each default lies in its own range.
-    let file: String =
-        printed.lines().map(|line| format!("{}\n", line.trim_start_matches("limits."))).collect();
+    let file = printed.replace("limits.", "");
     let again = Settings::parse("f", &format!("environment = \"prod\"\n[limits]\n{file}")).unwrap();
     assert_eq!(again.limits, defaults);
 }
@@ -167,7 +162,7 @@ fn what_is_in_force_is_printed_by_reference() {
         "regions-dir = /etc/terroir/regions",
         "region.fr.tls.private-key = file:/etc/tls/fr.key",
         "region.us.tls = (none)",
-        "region.fr.dirs.audit = /audit/fr",
+        "region.fr.state-dir = /srv/fr",
         "limits.drain-ms-max = 0",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line}\n{printed}");

@@ -119,7 +119,7 @@ impl Directory {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, TenantsError> {
         let poll_ok = (Duration::from_millis(100)..=Duration::from_secs(2)).contains(&settings.poll);
-        if !poll_ok || settings.stale_max > Duration::from_secs(60) || settings.stale_max < settings.poll {
+        if !poll_ok || settings.stale_max > Duration::from_mins(1) || settings.stale_max < settings.poll {
             return Err(TenantsError::Settings("poll must be 100 ms to 2 s, stale_max from that to 60 s"));
         }
         let inner = Inner {

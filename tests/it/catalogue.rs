@@ -290,8 +290,7 @@ fn a_third_region_is_one_file() {
         matches!(&refusal, Refusal::OtherRegion { endpoint, .. } if endpoint.to_string() == "https://s3.de.terroir.example")
     );
     // And an overlay can embed it as it embeds the others.
-    let overlay =
-        Overlay::new("test").with_embedded(de.clone(), Path::new("/x/de"), "127.0.0.1:9020".parse().unwrap());
+    let overlay = Overlay::new("test").with_embedded(de.clone(), "127.0.0.1:9020".parse().unwrap());
     assert!(catalogue.overlaid(&overlay).unwrap().overlay_notice().unwrap().contains("region de"));
 }
 
@@ -373,4 +372,28 @@ fn an_expired_certificate_loads_and_fails_the_check() {
     // The day before, it was sound: expiry is judged by the clock that is passed in.
     let eve = Timestamp::from_seconds(NOW.seconds() - 1);
     assert!(check(&Source::Directory(folder.path().to_owned()), None, eve).unwrap().is_sound());
+}
+
+#[test]
+fn dev_is_the_shipped_catalogue_with_every_region_embedded_in_one_folder() {
+    let shipped = Catalogue::load(&Source::Embedded, NOW).unwrap();
+    let ids: Vec<_> = shipped.regions().map(|region| region.id.clone()).collect();
+    let settings = terroir::settings::Settings::dev(Path::new("terroir-data"), 9000, &ids).unwrap();
+    let embed = |overlay: Overlay, region: &terroir::settings::RegionSettings| {
+        overlay.with_embedded(region.id.clone(), region.listen.data)
+    };
+    let overlay = settings.regions.iter().fold(Overlay::new("dev"), embed);
+    let catalogue = shipped.overlaid(&overlay).unwrap();
+    for (name, port) in [("fr", 9000), ("us", 9010)] {
+        let region = catalogue.region(&region_id(name)).unwrap();
+        assert!(region.store.is_built() && region.index.is_built() && region.egress().is_empty());
+        assert_eq!(region.endpoints.s3.to_string(), format!("http://127.0.0.1:{port}"));
+        let paths = region.local_paths(&settings.region(&region.id).unwrap().state_dir);
+        let under = |tail: &str| Some(PathBuf::from(format!("terroir-data/{name}/{tail}")));
+        assert_eq!((paths.store, paths.index), (under("store"), under("index/index.sqlite3")));
+        assert_eq!((paths.keys, Some(paths.audit)), (under("keys/roots"), under("audit")));
+        // Place, countries and evidence stay as the file says: an overlay replaces parts, it moves nothing.
+        assert_eq!(region.place, shipped.region(&region_id(name)).unwrap().place);
+    }
+    assert_eq!(catalogue.overlay_notice().unwrap().lines().count(), 2);
 }

@@ -2,6 +2,7 @@
 //! at all: retries (ours have a budget), redirects, proxies, checksum trailers, endpoint rules, streaming.
 
 mod egress;
+mod endpoint;
 mod failure;
 
 use std::fmt;
@@ -29,7 +30,8 @@ use crate::envelope::Sealed;
 use crate::model::{RegionId, Secret};
 use crate::placement::Placement;
 
-use self::egress::{Egress, Endpoint};
+use self::egress::Egress;
+use self::endpoint::Endpoint;
 use self::failure::error_of;
 use super::error::{at_home, same_region};
 use super::location::id_of;
@@ -231,7 +233,8 @@ impl BlobStore for S3Store {
         let key = self.key(at, Verb::Put)?;
         let bytes = acceptable_blob(at, sealed)?;
         let condition = self.create_if_absent.then(|| "*".to_owned());
-        self.within(Verb::Put, async {
+        // Boxed: the SDK's PUT alone is 19 KB of future, which would be moved about at every await above.
+        let call = Box::pin(async {
             let sent = self
                 .client
                 .put_object()
@@ -245,16 +248,15 @@ impl BlobStore for S3Store {
                 .map_err(|error| error_of(Verb::Put, error));
             match sent {
                 Ok(_) => Ok(()),
-                // Boxed: rare, and as large as the PUT itself.
-                Err(error) if error.kind() == ErrorKind::Exists => Box::pin(self.settle(&key, &bytes)).await,
+                Err(error) if error.kind() == ErrorKind::Exists => self.settle(&key, &bytes).await,
                 // A bucket that is not there, or a proxy in between: a PUT has nothing to find.
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     Err(Error::with(Verb::Put, ErrorKind::Misconfigured, error))
                 }
                 Err(error) => Err(error),
             }
-        })
-        .await
+        });
+        self.within(Verb::Put, call).await
     }
 
     async fn read(&self, at: &Location, range: Range<u64>) -> Result<Bytes, Error> {

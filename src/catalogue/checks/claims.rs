@@ -8,9 +8,9 @@ use crate::catalogue::decode::Located;
 use crate::catalogue::{CertificateKind, Evidence, Region, Standing};
 
 /// A certificate is renewed in months, not days; this is when to start asking.
-const EXPIRES_SOON: Duration = Duration::from_secs(90 * 86_400);
+const EXPIRES_SOON: Duration = Duration::from_hours(90 * 24);
 /// A statement nobody looked at for a year is not known any more.
-const REVIEW_EVERY: Duration = Duration::from_secs(366 * 86_400);
+const REVIEW_EVERY: Duration = Duration::from_hours(366 * 24);
 
 /// Every statement of a region with the field it stands at.
 pub(super) fn evidence(region: &Region) -> Vec<(String, &Evidence)> {

@@ -90,7 +90,7 @@ fn connections(region: &Region) -> Vec<(FacetName, &'static str, &Authority)> {
     match &region.index {
         Index::Sqlite(_) => {}
         Index::Postgres(database) => {
-            connections.push((FacetName::Index, "index.postgres.host", &database.host))
+            connections.push((FacetName::Index, "index.postgres.host", &database.host));
         }
     }
     connections.extend(region.telemetry.iter().map(|t| (FacetName::Telemetry, "telemetry", t.authority())));

@@ -82,7 +82,7 @@ async fn one(region: &Site, known: &[DemoTenant]) -> Result<DemoTenant, Failure>
     match registry.show_tenant(&tenant).await {
         Ok(_) => {}
         Err(TenantsError::NoSuchTenant(_)) => {
-            let default_class = "health".parse().map_err(|_| Failure::new("no class health"))?;
+            let default_class = "personal".parse().map_err(|_| Failure::new("no class personal"))?;
             let new = NewTenant {
                 id: tenant.clone(),
                 home: id.clone(),

@@ -38,14 +38,14 @@ pub(super) fn all(salt: u32) -> Vec<Record> {
             title: "device measurements",
             key: "devices/scale/measurements.csv",
             content_type: "text/csv",
-            class: Some("personal"),
+            class: None,
             bytes: device_measurements(salt).into_bytes(),
         },
         Record {
             title: "DICOM-like image",
             key: "imaging/slice-001.dcm",
             content_type: "application/dicom",
-            class: None,
+            class: Some("health"),
             bytes: dicom_like(salt),
         },
     ]

@@ -49,7 +49,7 @@ impl RootDirectory {
             Err(error) => return Err(io("open a root file")(error)),
         };
         let metadata = file.metadata().map_err(io("look at a root file"))?;
-        if metadata.permissions().mode() & 0o077 != 0 {
+        if is_exposed(&metadata) {
             return Err(RootFileError::Exposed { what: "a root file" });
         }
         if metadata.len() > FILE_BYTES_MAX {
@@ -115,7 +115,7 @@ impl RootDirectory {
 
     fn refuse_if_exposed(&self) -> Result<(), RootFileError> {
         let metadata = std::fs::metadata(&self.0).map_err(io("look at the directory of root files"))?;
-        if metadata.is_dir() && metadata.permissions().mode() & 0o077 == 0 {
+        if metadata.is_dir() && !is_exposed(&metadata) {
             Ok(())
         } else {
             Err(RootFileError::Exposed { what: "the directory of root files" })
@@ -126,6 +126,11 @@ impl RootDirectory {
         // A region is a slug and a tenant code hexadecimal, so the name cannot leave the directory.
         Path::join(&self.0, format!("{PREFIX}{root}{SUFFIX}"))
     }
+}
+
+/// Whether group or others have any right.
+fn is_exposed(metadata: &std::fs::Metadata) -> bool {
+    metadata.permissions().mode() & 0o077 != 0
 }
 
 fn parse_name(name: &str) -> Option<RootRef> {

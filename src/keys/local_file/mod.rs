@@ -22,7 +22,7 @@ use super::{
 use crate::model::{Clock, Entropy, EntropyError, Secret};
 
 /// Shortest wait between scheduling a destruction and doing it: somebody has to notice.
-pub const DESTRUCTION_WAIT_MIN: Duration = Duration::from_secs(24 * 60 * 60);
+pub const DESTRUCTION_WAIT_MIN: Duration = Duration::from_hours(24);
 
 /// Separates these keys from every other use of 32 random bytes.
 const PURPOSE: &str = "local-file root";
@@ -126,12 +126,12 @@ impl LocalFileKms {
 
     /// Disables an enabled root, or cancels its destruction.
     pub fn disable(&self, root: &RootRef) -> Result<(), RootFileError> {
-        self.inner.change(root, "disabled", |file, _| match file.state {
-            RootState::Destroyed => Err(wrong_state(file.state, "disabled")),
-            _ => {
-                file.state = RootState::Disabled;
-                Ok(())
+        self.inner.change(root, "disabled", |file, _| {
+            if file.state == RootState::Destroyed {
+                return Err(wrong_state(file.state, "disabled"));
             }
+            file.state = RootState::Disabled;
+            Ok(())
         })
     }
 

@@ -165,7 +165,14 @@ async fn a_directory_of_another_region_is_refused() {
         assert_eq!(open(region).await.unwrap_err().kind(), ErrorKind::WrongRegion, "{region}");
     }
     open("fr").await.unwrap();
-    // A crash between making the file and writing it.
+    // A file that was emptied is not an invitation to take the blobs over.
+    std::fs::write(temp.path().join("store/region"), "").unwrap();
+    for region in ["us", "fr"] {
+        assert_eq!(open(region).await.unwrap_err().kind(), ErrorKind::WrongRegion, "{region}");
+    }
+    // But a crash between making the file and writing it, before there was any folder, is made good.
+    std::fs::remove_dir_all(temp.path().join("store")).unwrap();
+    std::fs::create_dir(temp.path().join("store")).unwrap();
     std::fs::write(temp.path().join("store/region"), "").unwrap();
     open("fr").await.unwrap();
     assert_eq!(open("us").await.unwrap_err().kind(), ErrorKind::WrongRegion);

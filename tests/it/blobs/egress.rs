@@ -4,12 +4,15 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use terroir::blobs::{BlobStore, ErrorKind, S3Credentials, S3Settings, S3Store};
 use terroir::model::Secret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::{noise, placed, region, sealed, somewhere};
+use crate::support::certificate::{Certificate, Subject};
 
 /// Answers the n-th request with the n-th text, the last one for ever, and keeps the requests' heads.
 struct Scripted {
@@ -19,13 +22,25 @@ struct Scripted {
 
 impl Scripted {
     async fn answering(answers: Vec<Vec<u8>>) -> Self {
+        Self::start(answers, None).await
+    }
+
+    async fn start(answers: Vec<Vec<u8>>, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let heads = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&heads);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, answers.clone(), Arc::clone(&seen)));
+                let (answers, seen, tls) = (answers.clone(), Arc::clone(&seen), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(stream, answers, seen).await,
+                        Some(tls) => {
+                            serve(TlsAcceptor::from(tls).accept(stream).await.ok()?, answers, seen).await
+                        }
+                    }
+                });
             }
         });
         Self { port, heads }
@@ -44,7 +59,11 @@ impl Scripted {
     }
 }
 
-async fn serve(mut stream: TcpStream, answers: Vec<Vec<u8>>, heads: Arc<Mutex<Vec<String>>>) -> Option<()> {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answers: Vec<Vec<u8>>,
+    heads: Arc<Mutex<Vec<String>>>,
+) -> Option<()> {
     let mut buffer = Vec::new();
     loop {
         let head = loop {
@@ -350,4 +369,50 @@ async fn settings_that_could_lead_elsewhere_are_refused() {
     assert_eq!(hosted.describe().endpoint_host.as_deref(), Some("bucket.s3.example.org"));
     let shown = format!("{good:?} {hosted:?}");
     assert!(!shown.contains("hidden"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_store_is_believed_only_with_a_certificate_that_we_trust_for_its_host() {
+    let temp = tempfile::tempdir().unwrap();
+    let yes = answer("206 Partial Content\r\ncontent-length: 3\r\ncontent-range: bytes 0-2/3", b"yes");
+    let certificate = |name: &str, subject| {
+        let certificate = Certificate::of(&subject);
+        std::fs::write(temp.path().join(name), certificate.pem()).unwrap();
+        certificate
+    };
+    let address = certificate("address.pem", Subject::Address([127, 0, 0, 1]));
+    let name = certificate("name.pem", Subject::Name("localhost"));
+    let other = certificate("other.pem", Subject::Name("s3.example.org"));
+    std::fs::write(temp.path().join("empty.pem"), "").unwrap();
+
+    let mut refused = 0;
+    for (shown, host, trusted, good) in [
+        (&address, "127.0.0.1", Some("address.pem"), true),
+        (&name, "localhost", Some("name.pem"), true),
+        (&address, "127.0.0.1", None, false),
+        (&address, "127.0.0.1", Some("name.pem"), false),
+        (&name, "127.0.0.1", Some("name.pem"), false),
+        (&other, "localhost", Some("other.pem"), false),
+    ] {
+        let server = Scripted::start(vec![yes.clone()], Some(shown.server())).await;
+        let endpoint = format!("https://{host}:{}", server.port);
+        let ca_file = trusted.map(|name| temp.path().join(name));
+        let store = S3Store::new(S3Settings { ca_file, ..settings(&endpoint) }).unwrap();
+        match store.read(&somewhere(), 0..3).await {
+            Ok(bytes) => assert!(good && bytes == "yes", "{host} {trusted:?}"),
+            Err(error) => {
+                assert!(!good && error.kind() == ErrorKind::Misconfigured, "{host} {trusted:?}: {error:?}");
+                assert!(server.heads().is_empty(), "a request was sent before the certificate was believed");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 4);
+    let nobody = S3Settings { ca_file: Some(temp.path().join("empty.pem")), ..settings("https://localhost") };
+    assert_eq!(S3Store::new(nobody).unwrap_err().kind(), ErrorKind::Misconfigured);
+
+    // A server that speaks no TLS is one that is broken or somebody else's.
+    let clear = Scripted::always(yes).await;
+    let store = S3Store::new(settings(&format!("https://127.0.0.1:{}", clear.port))).unwrap();
+    assert!(store.read(&somewhere(), 0..3).await.is_err());
 }

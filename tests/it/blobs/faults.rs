@@ -258,6 +258,17 @@ async fn a_store_that_is_down_sees_few_more_calls_than_were_asked_for() {
         store.head(&at).await.unwrap_err();
     }
     assert_eq!(faulty.struck(), 210 + 100 + 5);
+
+    // However long it worked, one burst spends no more than the budget.
+    faulty.set(Faults::default());
+    for _ in 0..500 {
+        store.head(&at).await.unwrap();
+    }
+    faulty.set(down);
+    for _ in 0..100 {
+        store.head(&at).await.unwrap_err();
+    }
+    assert_eq!(faulty.struck(), 315 + 100 + 10);
 }
 
 #[tokio::test]

@@ -1,191 +1,48 @@
-//! A directory of a local file system: durable when a verb returns, whole or absent after a crash at any moment.
-//!
-//! ```text
-//! root/region         the region's id; a directory of another region is refused
-//! root/temp/<random>  blobs being written
-//! root/ab/ab34…       blobs, in 256 folders
-//! ```
-//! A blob is written and synced under a random temporary name, then *linked* to its own name, which fails if that is
-//! taken (a rename would replace), then its folder is synced. So no torn blob is ever visible under its name.
+//! The directory itself: what the driver does on a blocking thread.
 
 use std::collections::BinaryHeap;
-use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
-use crate::envelope::Sealed;
-use crate::model::{BlobId, Clock, Entropy, RegionId, Timestamp};
-use crate::placement::Placement;
-
-use super::error::{at_home, same_region};
-use super::location::{id_of, name_of};
-use super::store::{acceptable_blob, acceptable_range};
-use super::{
-    BlobInfo, BlobStore, Cursor, Description, Error, ErrorKind, LIST_NAMES_MAX, Location, Page, StoreKind,
-    Verb,
-};
+use crate::blobs::location::{id_of, name_of};
+use crate::blobs::{Cursor, Error, ErrorKind, Page, Verb};
+use crate::model::{BlobId, RegionId, Timestamp};
 
 /// Temporary files older than this are a crash's leftovers. Far above any write's deadline, so that another process on the
 /// same directory (a scrubber, an old replica draining) never loses one it is writing.
 const LEFTOVER: Duration = Duration::from_hours(24);
 
-/// Calls that may occupy a thread at once. Above what a disk's queue takes, below tokio's 512 blocking threads, which
-/// others need too.
-const CALLS_MAX: usize = 128;
-
 const REGION_FILE: &str = "region";
 const TEMP_FOLDER: &str = "temp";
 
-/// Where, and whose.
-#[derive(Clone, Debug)]
-pub struct FsSettings {
-    /// The region the directory belongs to; a directory of another region is refused.
-    pub region: RegionId,
-    /// The directory. Made, with mode 0700, if it is missing; its parent must exist. Must allow hard links.
-    pub root: PathBuf,
-}
-
-/// Blobs of one region in a directory.
-pub struct FsStore {
-    region: RegionId,
-    folders: Folders,
-    entropy: Arc<dyn Entropy>,
-    calls: Semaphore,
-}
-
-impl FsStore {
-    /// Opens the directory, makes its folders, and removes temporary files that a crash left behind.
-    pub async fn open(
-        settings: FsSettings,
-        clock: &dyn Clock,
-        entropy: Arc<dyn Entropy>,
-    ) -> Result<Self, Error> {
-        let now = clock.now();
-        let FsSettings { region, root } = settings;
-        let folders = Folders { root: root.into() };
-        let calls = Semaphore::new(CALLS_MAX);
-        let (theirs, id) = (folders.clone(), region.clone());
-        let opened = spawn_blocking(move || theirs.prepare(&id, now)).await;
-        opened.map_err(|panic| Error::with(Verb::Open, ErrorKind::Internal, panic))??;
-        Ok(Self { region, folders, entropy, calls })
-    }
-
-    /// Runs `work` on a blocking thread. It runs to its end even if the caller goes away: half a write is then a leftover.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        verb: Verb,
-        work: impl FnOnce(&Folders) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let internal = |cause| Error::with(verb, ErrorKind::Internal, cause);
-        let _turn = self.calls.acquire().await.map_err(|closed| internal(closed.into()))?;
-        let folders = self.folders.clone();
-        spawn_blocking(move || work(&folders))
-            .await
-            .map_err(|panic| internal(Box::<dyn std::error::Error + Send + Sync>::from(panic)))?
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl BlobStore for FsStore {
-    async fn put(&self, at: &Location, sealed: Sealed) -> Result<(), Error> {
-        at_home(&self.region, at, Verb::Put)?;
-        let bytes = acceptable_blob(at, sealed)?;
-        let id = at.id();
-        let temp = BlobId::random(&*self.entropy);
-        let temp = temp.map_err(|none| Error::with(Verb::Put, ErrorKind::Internal, none))?;
-        self.blocking(Verb::Put, move |folders| folders.put(id, temp, &bytes)).await
-    }
-
-    async fn read(&self, at: &Location, range: Range<u64>) -> Result<Bytes, Error> {
-        at_home(&self.region, at, Verb::Read)?;
-        let len = acceptable_range(&range)?;
-        let id = at.id();
-        self.blocking(Verb::Read, move |folders| folders.read(id, range.start, len)).await
-    }
-
-    async fn head(&self, at: &Location) -> Result<BlobInfo, Error> {
-        at_home(&self.region, at, Verb::Head)?;
-        let id = at.id();
-        self.blocking(Verb::Head, move |folders| {
-            let about = std::fs::metadata(folders.blob(id))
-                .map_err(|error| folders.missing(id, Verb::Head, error))?;
-            Ok(BlobInfo { len: about.len() })
-        })
-        .await
-    }
-
-    async fn delete(&self, at: &Location) -> Result<(), Error> {
-        at_home(&self.region, at, Verb::Delete)?;
-        let id = at.id();
-        self.blocking(Verb::Delete, move |folders| {
-            folders.delete(id).map_err(|error| of(Verb::Delete, error))
-        })
-        .await
-    }
-
-    async fn list(&self, placed: &Placement, after: Option<&Cursor>, limit: usize) -> Result<Page, Error> {
-        same_region(&self.region, placed.region(), Verb::List)?;
-        let limit = limit.clamp(1, LIST_NAMES_MAX);
-        let after = match after.map(|cursor| id_of(&cursor.0)) {
-            None => None,
-            Some(Some(id)) => Some(id),
-            Some(None) => return Err(Error::new(Verb::List, ErrorKind::Unacceptable)),
-        };
-        self.blocking(Verb::List, move |folders| {
-            folders.list(after, limit).map_err(|error| of(Verb::List, error))
-        })
-        .await
-    }
-
-    async fn locate(&self) -> Result<Option<String>, Error> {
-        Ok(None)
-    }
-
-    fn describe(&self) -> Description {
-        Description {
-            kind: StoreKind::Fs,
-            region: self.region.clone(),
-            endpoint_host: None,
-            declared_location: None,
-        }
-    }
-}
-
-impl fmt::Debug for FsStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FsStore").field("region", &self.region).finish_non_exhaustive()
-    }
-}
-
 /// The blocking half.
 #[derive(Clone)]
-struct Folders {
+pub(super) struct Folders {
     root: Arc<Path>,
 }
 
 impl Folders {
+    pub(super) fn at(root: PathBuf) -> Self {
+        Self { root: root.into() }
+    }
+
     fn shard(&self, first: u8) -> PathBuf {
         self.root.join(format!("{first:02x}"))
     }
 
-    fn blob(&self, id: BlobId) -> PathBuf {
+    pub(super) fn blob(&self, id: BlobId) -> PathBuf {
         self.root.join(name_of(id))
     }
 
-    fn prepare(&self, region: &RegionId, now: Timestamp) -> Result<(), Error> {
+    pub(super) fn prepare(&self, region: &RegionId, now: Timestamp) -> Result<(), Error> {
         let failed = |error| of(Verb::Open, error);
-        make_folder(&self.root).map_err(failed)?;
+        let is_new = make_folder(&self.root).map_err(failed)?;
         self.claim(region)?;
         let temp = self.root.join(TEMP_FOLDER);
         make_folder(&temp).map_err(failed)?;
@@ -195,7 +52,11 @@ impl Folders {
         // The folders' own names, once and for all: from here on a blob needs only its folder synced.
         sync_folder(&self.root).map_err(failed)?;
         if let Some(parent) = self.root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_folder(parent).map_err(failed)?;
+            match sync_folder(parent) {
+                // A root that others made (a mount) may have a parent that is closed to us; it is theirs to keep.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_new => {}
+                synced => synced.map_err(failed)?,
+            }
         }
         remove_leftovers(&temp, now).map_err(failed)
     }
@@ -204,33 +65,28 @@ impl Folders {
     fn claim(&self, region: &RegionId) -> Result<(), Error> {
         let failed = |error| of(Verb::Open, error);
         let path = self.root.join(REGION_FILE);
+        let write = |mut file: File| {
+            file.write_all(region.as_str().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+        };
         match new_file(&path) {
-            Ok(mut file) => {
-                file.write_all(region.as_str().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let mut owner = String::new();
-                let file = File::open(&path).map_err(failed)?;
-                file.take(RegionId::BYTES_MAX as u64 + 1).read_to_string(&mut owner).map_err(failed)?;
-                // Empty: a crash came between making the file and writing it. Nothing was stored before that.
-                if owner.is_empty() {
-                    let mut file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
-                    return file
-                        .write_all(region.as_str().as_bytes())
-                        .and_then(|()| file.sync_all())
-                        .map_err(failed);
-                }
-                if owner == region.as_str() {
-                    Ok(())
-                } else {
-                    Err(Error::new(Verb::Open, ErrorKind::WrongRegion))
-                }
-            }
-            Err(error) => Err(failed(error)),
+            Ok(file) => return write(file),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
         }
+        let mut owner = String::new();
+        let file = File::open(&path).map_err(failed)?;
+        file.take(RegionId::BYTES_MAX as u64 + 1).read_to_string(&mut owner).map_err(failed)?;
+        if owner == region.as_str() {
+            return Ok(());
+        }
+        // A crash came between making the file and writing it: then there is no folder yet. With folders it is damage.
+        if owner.is_empty() && !self.shard(0).exists() {
+            return write(OpenOptions::new().write(true).open(&path).map_err(failed)?);
+        }
+        Err(Error::new(Verb::Open, ErrorKind::WrongRegion))
     }
 
-    fn put(&self, id: BlobId, temp: BlobId, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn put(&self, id: BlobId, temp: BlobId, bytes: &[u8]) -> Result<(), Error> {
         let failed = |error| of(Verb::Put, error);
         let path = self.blob(id);
         let temp = Temp(self.root.join(TEMP_FOLDER).join(temp.to_string()));
@@ -260,7 +116,7 @@ impl Folders {
         Ok(())
     }
 
-    fn read(&self, id: BlobId, start: u64, len: usize) -> Result<Bytes, Error> {
+    pub(super) fn read(&self, id: BlobId, start: u64, len: usize) -> Result<Bytes, Error> {
         let failed = |error| of(Verb::Read, error);
         let file = File::open(self.blob(id)).map_err(|error| self.missing(id, Verb::Read, error))?;
         // `pread` calls an offset beyond i64 an invalid argument; to us it is past the end like any other.
@@ -274,14 +130,14 @@ impl Folders {
 
     /// A blob that is missing where its folder is; without the folder it is the directory that went away (a mount), and to
     /// call that the loss of every record would be a false alarm of the worst kind.
-    fn missing(&self, id: BlobId, verb: Verb, error: io::Error) -> Error {
+    pub(super) fn missing(&self, id: BlobId, verb: Verb, error: io::Error) -> Error {
         if error.kind() == io::ErrorKind::NotFound && self.shard(id.as_bytes()[0]).is_dir() {
             return Error::with(verb, ErrorKind::NotFound, error);
         }
         of(verb, error)
     }
 
-    fn delete(&self, id: BlobId) -> io::Result<()> {
+    pub(super) fn delete(&self, id: BlobId) -> io::Result<()> {
         match std::fs::remove_file(self.blob(id)) {
             // Also if it is gone already: an earlier try may have removed it and died before the sync.
             Ok(()) => {}
@@ -292,7 +148,7 @@ impl Folders {
     }
 
     /// Holds at most `limit + 1` ids, however many files a folder has.
-    fn list(&self, after: Option<BlobId>, limit: usize) -> io::Result<Page> {
+    pub(super) fn list(&self, after: Option<BlobId>, limit: usize) -> io::Result<Page> {
         let mut page = Page::default();
         let first = after.map_or(0, |id| id.as_bytes()[0]);
         for shard in first..=u8::MAX {
@@ -347,10 +203,11 @@ fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+/// Whether it was made, or was there.
+fn make_folder(path: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        made => made.map(|()| true),
     }
 }
 
@@ -379,7 +236,7 @@ fn remove_leftovers(temp: &Path, now: Timestamp) -> io::Result<()> {
 }
 
 /// What an I/O error means for the verb.
-fn of(verb: Verb, error: io::Error) -> Error {
+pub(super) fn of(verb: Verb, error: io::Error) -> Error {
     use io::ErrorKind as Io;
     let kind = match error.kind() {
         // Never a blob: see `missing`.
@@ -399,10 +256,8 @@ fn of(verb: Verb, error: io::Error) -> Error {
 
 #[cfg(feature = "testing")]
 fn point(name: &str) {
-    super::failpoint::pass(name);
+    crate::blobs::failpoint::pass(name);
 }
 
 #[cfg(not(feature = "testing"))]
-#[expect(clippy::inline_always, reason = "nothing, in every build but a test's")]
-#[inline(always)]
 fn point(_: &str) {}
