@@ -40,7 +40,7 @@ pub(crate) fn links(path: &str, text: &str, tree: &Tree) -> Vec<String> {
             if !tree.has(&file) {
                 complaints.push(format!("{path}:{number}: link to {target}: no {file}"));
             } else if let Some(anchor) = anchor
-                && file.ends_with(".md")
+                && is_document(&file)
                 && !anchors(&tree.text(&file)).contains(anchor)
             {
                 complaints.push(format!("{path}:{number}: link to {target}: {file} has no such heading"));
@@ -135,6 +135,10 @@ pub(crate) fn readme_commands(tree: &Tree) -> Vec<String> {
         }
     }
     complaints
+}
+
+fn is_document(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, ext)| ext == "md")
 }
 
 /// Lines outside fenced blocks, numbered from 1.

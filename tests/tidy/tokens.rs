@@ -32,12 +32,11 @@ pub(crate) fn without_tests(tokens: &[Token]) -> Vec<Token> {
     let mut kept = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        match test_item(tokens, at) {
-            Some(end) => at = end,
-            None => {
-                kept.push(tokens[at].clone());
-                at += 1;
-            }
+        if let Some(end) = test_item(tokens, at) {
+            at = end;
+        } else {
+            kept.push(tokens[at].clone());
+            at += 1;
         }
     }
     kept

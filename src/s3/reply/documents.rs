@@ -9,7 +9,7 @@ use super::super::call::UploadRef;
 use super::super::checksum;
 use super::super::error::S3Error;
 use super::super::xml::Writer;
-use super::object::{Written, encryption, version_and_sse};
+use super::object::{Written, sse, version_and_sse};
 use super::{checksum_text, document};
 
 /// `LocationConstraint`.
