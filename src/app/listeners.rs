@@ -56,8 +56,18 @@ pub(super) async fn listen(
         entropy: Arc::clone(&site.parts.entropy),
     });
     running.spawn(serve(data, server("data", full, tls.clone()), front, stop.clone()));
-    running.spawn(serve(control, server("control", small, tls), control::service(Arc::clone(&site)), stop.clone()));
-    running.spawn(serve(observe, server("observe", small, None), observe::service(site.clone(), stop.clone()), stop.clone()));
+    running.spawn(serve(
+        control,
+        server("control", small, tls),
+        control::service(Arc::clone(&site)),
+        stop.clone(),
+    ));
+    running.spawn(serve(
+        observe,
+        server("observe", small, None),
+        observe::service(site.clone(), stop.clone()),
+        stop.clone(),
+    ));
     Ok(addresses)
 }
 

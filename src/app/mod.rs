@@ -116,7 +116,11 @@ pub struct Running {
 /// Starts every region of `settings`: opens its parts, asks its store what it really does, and listens.
 ///
 /// Regions share nothing but the process's budget of memory for bodies, the clock, and the random number generator.
-pub async fn build(settings: &Settings, catalogue: Arc<Catalogue>, parts: Parts) -> Result<Running, StartError> {
+pub async fn build(
+    settings: &Settings,
+    catalogue: Arc<Catalogue>,
+    parts: Parts,
+) -> Result<Running, StartError> {
     envelope::self_test().map_err(StartError::SelfTest)?;
     let stop = CancellationToken::new();
     let memory = site::memory(&settings.limits);
@@ -148,7 +152,8 @@ pub async fn build(settings: &Settings, catalogue: Arc<Catalogue>, parts: Parts)
             .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
         let site = Arc::new(site);
         let addresses =
-            listeners::listen(&mut running.listeners, Arc::clone(&site), region, &settings.limits, &stop).await?;
+            listeners::listen(&mut running.listeners, Arc::clone(&site), region, &settings.limits, &stop)
+                .await?;
         running.addresses.push(addresses);
         running.sites.push(Arc::clone(&site));
         housekeeping::start(&mut running.listeners, site, stop.clone());

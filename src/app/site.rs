@@ -9,11 +9,12 @@ use crate::blobs::{BlobStore, ProbeError, ProbeReport, probe};
 use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
 use crate::index::{Index, IndexError, Opening, SqliteIndex, SqliteOptions};
 use crate::keys::{
-    KekSpec, KeysError, LocalFileKms, Ring, RingParts, RingSettings, RootFileError, RootScope, SqliteKeyStore,
-    StoreError,
+    KekSpec, KeysError, LocalFileKms, Ring, RingParts, RingSettings, RootFileError, RootScope,
+    SqliteKeyStore, StoreError,
 };
 use crate::model::{
-    BucketName, Clock, Entropy, EntropyError, Environment, RegionId, Tenant, TenantCode, TenantStatus, Unclassified,
+    BucketName, Clock, Entropy, EntropyError, Environment, RegionId, Tenant, TenantCode, TenantStatus,
+    Unclassified,
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
 use crate::settings::{Limits, RegionSettings, SecretError};
@@ -347,7 +348,8 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     // The wrapped keys lie beside the roots' folder, in a file of their own: its backups are others than the index's.
     let folder = directory.parent().map_or_else(|| directory.clone(), Path::to_owned);
     make_private(&folder)?;
-    let place = parts.region.facets.keys.countries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let place =
+        parts.region.facets.keys.countries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let kms = LocalFileKms::open(directory, place, Arc::clone(&parts.clock), Arc::clone(&parts.entropy))?;
     let store = SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?;
     let ring_parts = RingParts {

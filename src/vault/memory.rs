@@ -52,7 +52,10 @@ impl Memory {
 
     /// `bytes` more, if they are free now. For a request that already holds a lease.
     pub fn try_lease(&self, bytes: u64) -> Option<Lease> {
-        Arc::clone(&self.free).try_acquire_many_owned(units(bytes)).ok().map(|permit| Lease { _permit: permit })
+        Arc::clone(&self.free)
+            .try_acquire_many_owned(units(bytes))
+            .ok()
+            .map(|permit| Lease { _permit: permit })
     }
 
     /// Bytes leased at this moment.
