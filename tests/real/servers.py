@@ -63,19 +63,22 @@ class Terroir:
     FAILPOINT_VARIABLE = "TERROIR_BLOBS_FAILPOINT"
     FAILPOINTS = ("temp-created", "temp-written", "temp-synced", "before-link", "after-link", "folder-synced")
 
+    TOUR_OVER = "The tour is over"  # printed on a first start, after which a stop is an ordinary stop
+
     # Running it.
 
     def start(self, extra_env=None):
+        first = not (self.data_dir / "dev-credentials.json").exists()
         env = {**os.environ, "RUST_LOG": self.log_level, "TERROIR_LOG": self.log_level, **(extra_env or {})}
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab") as log:
             # SIGXFSZ stays ignored, as in this process: a case limits file sizes to see writes fail.
             self.child = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
                                           restore_signals=False)
-        self.wait_until_ready()
+        self.wait_until_ready(first)
         return self
 
-    def wait_until_ready(self):
+    def wait_until_ready(self, first):
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             if self.child.poll() is not None:
@@ -83,7 +86,8 @@ class Terroir:
             try:
                 regions = self.credentials()["regions"]
                 if all(answers_200(region["observe"] + "/ready") for region in regions.values()):
-                    return
+                    if not first or self.TOUR_OVER in self.log.read_text(errors="replace"):
+                        return
             except (OSError, ValueError, KeyError):
                 pass
             time.sleep(0.05)
