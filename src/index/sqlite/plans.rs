@@ -74,10 +74,16 @@ async fn no_statement_scans_or_sorts_a_table() {
             "{name} sorts: {steps:#?}"
         );
     }
-    for (name, statement) in [("list", sql::LIST), ("list with delimiter", list::WALK), ("uploads", sql::UPLOADS)] {
+    for (name, statement) in
+        [("list", sql::LIST), ("list with delimiter", list::WALK), ("uploads", sql::UPLOADS)]
+    {
         let steps = plan(&mut conn, statement).await.join("\n");
         let ranges = steps.matches("key>? AND key<?").count();
-        assert_eq!(ranges, if name == "list with delimiter" { 2 } else { 1 }, "{name} must seek a range: {steps}");
+        assert_eq!(
+            ranges,
+            if name == "list with delimiter" { 2 } else { 1 },
+            "{name} must seek a range: {steps}"
+        );
     }
     let scanning = plan(&mut conn, "SELECT 1 FROM versions WHERE etag = $1").await;
     assert!(scanning.iter().any(|step| is_scan(step)), "the test would notice: {scanning:#?}");
