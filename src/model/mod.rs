@@ -9,6 +9,7 @@ mod ids;
 mod names;
 mod object;
 mod range;
+mod reference;
 mod secret;
 mod tenant;
 
@@ -23,5 +24,6 @@ pub use object::{
     USER_METADATA_BYTES_MAX, UserMetadata,
 };
 pub use range::{ByteRange, RangeSpec, Resolved};
+pub use reference::{InvalidSecretRef, SecretRef};
 pub use secret::Secret;
 pub use tenant::{Credential, CredentialStatus, Tenant, TenantStatus, Unclassified};

@@ -1,0 +1,254 @@
+//! Checks of one region: that its parts agree with one another.
+
+use std::path::{Path, PathBuf};
+
+use super::{Context, Problem};
+use crate::catalogue::decode::Located;
+use crate::catalogue::{Authority, Endpoint, FacetName, Index, Keys, Region, Store};
+use crate::model::BucketName;
+
+pub(super) fn stem_is_id(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    differ("id", file.value.id.as_str(), &file.stem, "the file's name")
+}
+
+/// One name for three things: what callers sign, what `LocationConstraint` says, what the file is called. A second one would be
+/// a second answer to "where am I".
+pub(super) fn signing_scope_is_id(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    differ("signing-scope", &file.value.signing_scope, file.value.id.as_str(), "the id")
+}
+
+fn differ(at: &str, is: &str, should: &str, what: &str) -> Vec<Problem> {
+    if is == should {
+        return vec![];
+    }
+    vec![Problem::new(at, format!("{at} is {is}, but {what} is {should}"), format!("write {should}"))]
+}
+
+pub(super) fn texts_are_filled(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let region = &file.value;
+    let mut texts = vec![
+        ("names.en".to_owned(), &region.names.en),
+        ("names.fr".into(), &region.names.fr),
+        ("place.site".into(), &region.place.site),
+        ("operator.name".into(), &region.operator.name),
+        ("operator.residual-risk".into(), &region.operator.residual_risk),
+    ];
+    texts.extend(region.facets.iter().map(|(name, facet)| (format!("facets.{name}.by"), &facet.by)));
+    texts.extend(
+        super::claims::evidence(region)
+            .into_iter()
+            .map(|(at, evidence)| (format!("{at}.source"), &evidence.source)),
+    );
+    blank(texts)
+}
+
+pub(super) fn blank(texts: Vec<(String, &String)>) -> Vec<Problem> {
+    let blank = texts.into_iter().filter(|(_, text)| text.trim().is_empty());
+    blank.map(|(at, _)| Problem::new(at.clone(), format!("{at} is empty"), "say it in words")).collect()
+}
+
+pub(super) fn countries_are_named(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let place = ("place".to_owned(), file.value.place.countries.is_empty());
+    let facets =
+        file.value.facets.iter().map(|(name, facet)| (format!("facets.{name}"), facet.countries.is_empty()));
+    let empty = std::iter::once(place).chain(facets).filter(|(_, is_empty)| *is_empty);
+    empty
+        .map(|(at, _)| {
+            let message = format!("{at} names no country: nothing happens nowhere");
+            Problem::new(format!("{at}.countries"), message, "name every country it touches")
+        })
+        .collect()
+}
+
+pub(super) fn facet_inside_region(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let Region { place, facets, .. } = &file.value;
+    let outside = facets
+        .iter()
+        .flat_map(|(name, facet)| facet.countries.difference(&place.countries).map(move |c| (name, c)));
+    outside
+        .map(|(name, country)| {
+            let message = format!("{name} reaches into {country}, which place.countries does not hold");
+            Problem::new(
+                format!("facets.{name}.countries"),
+                message,
+                "keep it inside, or let no tenant choose this region",
+            )
+        })
+        .collect()
+}
+
+/// Each connector with the facet it belongs to and the field that names its host.
+fn connections(region: &Region) -> Vec<(FacetName, &'static str, &Authority)> {
+    let mut connections: Vec<_> = match &region.store {
+        Store::Fs(_) | Store::Memory {} => vec![],
+        Store::S3(store) => vec![(FacetName::Storage, "store.s3.endpoint", store.endpoint.authority())],
+        Store::Gcs(store) => vec![
+            (FacetName::Storage, "store.gcs.endpoint", store.endpoint.authority()),
+            (FacetName::Storage, "store.gcs.token-host", &store.token_host),
+        ],
+    };
+    match &region.index {
+        Index::Sqlite(_) => {}
+        Index::Postgres(database) => {
+            connections.push((FacetName::Index, "index.postgres.host", &database.host));
+        }
+    }
+    connections.extend(region.telemetry.iter().map(|t| (FacetName::Telemetry, "telemetry", t.authority())));
+    connections
+}
+
+/// The allow-list and the connectors are written apart and must agree, so that moving data takes two edits in one review.
+pub(super) fn host_inside_facet(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let outside = connections(&file.value)
+        .into_iter()
+        .filter(|(facet, _, host)| !file.value.facets.named(*facet).hosts.contains(host));
+    outside
+        .map(|(facet, at, host)| {
+            let message = format!("{at} goes to {host}, which facets.{facet}.hosts does not allow");
+            Problem::new(at, message, format!("if {host} lies in the region's countries, add it there too"))
+        })
+        .collect()
+}
+
+pub(super) fn host_is_used(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let used = connections(&file.value);
+    let allowed =
+        file.value.facets.iter().flat_map(|(name, facet)| facet.hosts.iter().map(move |host| (name, host)));
+    allowed
+        .filter(|(name, host)| !used.iter().any(|(facet, _, to)| facet == name && to == host))
+        .map(|(name, host)| {
+            let message = format!("{name} allows {host}, to which nothing connects");
+            Problem::new(
+                format!("facets.{name}.hosts"),
+                message,
+                "remove it: what is allowed and not used is a way out",
+            )
+        })
+        .collect()
+}
+
+pub(super) fn host_is_real(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let mut hosts = vec![("endpoints.s3", file.value.endpoints.s3.authority())];
+    hosts.extend(connections(&file.value).into_iter().map(|(_, at, host)| (at, host)));
+    let placeholders = hosts.into_iter().filter(|(_, host)| host.is_placeholder());
+    placeholders
+        .map(|(at, host)| {
+            let message = format!("{at} is {host}, a name reserved for examples: nobody answers there");
+            Problem::new(at, message, "write the deployment's own before serving")
+        })
+        .collect()
+}
+
+pub(super) fn endpoint_has_tls(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let region = &file.value;
+    let mut endpoints: Vec<(&str, &Endpoint)> = vec![("endpoints.s3", &region.endpoints.s3)];
+    match &region.store {
+        Store::Fs(_) | Store::Memory {} => {}
+        Store::S3(store) => endpoints.push(("store.s3.endpoint", &store.endpoint)),
+        Store::Gcs(store) => endpoints.push(("store.gcs.endpoint", &store.endpoint)),
+    }
+    endpoints.extend(region.telemetry.iter().map(|telemetry| ("telemetry", telemetry)));
+    let bare = endpoints
+        .into_iter()
+        .filter(|(_, endpoint)| !endpoint.is_tls() && !endpoint.authority().is_loopback());
+    bare.map(|(at, _)| Problem::new(at, format!("{at} is http to another machine"), "use https")).collect()
+}
+
+/// Names that every store takes, so that a prefix never needs encoding and never climbs.
+pub(super) fn store_name(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let (kind, bucket, prefix) = match &file.value.store {
+        Store::Fs(_) | Store::Memory {} => return vec![],
+        Store::S3(store) => ("s3", &store.bucket, &store.prefix),
+        Store::Gcs(store) => ("gcs", &store.bucket, &store.prefix),
+    };
+    let mut problems = Vec::new();
+    if bucket.parse::<BucketName>().is_err() {
+        let at = format!("store.{kind}.bucket");
+        problems.push(Problem::new(
+            at,
+            "the bucket's name is not a legal one",
+            "use 3 to 63 lowercase letters, digits, hyphens",
+        ));
+    }
+    let is_step = |step: &str| {
+        !step.is_empty()
+            && step != "."
+            && step != ".."
+            && step.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    let is_folder = prefix.strip_suffix('/').is_some_and(|steps| steps.split('/').all(is_step));
+    if !prefix.is_empty() && !is_folder {
+        let at = format!("store.{kind}.prefix");
+        let fix = "leave it out, or use names of letters, digits, dots, hyphens and a final slash";
+        problems.push(Problem::new(at, "the prefix is not a folder", fix));
+    }
+    problems
+}
+
+/// Google's global endpoint may end TLS and process requests anywhere; only `storage.LOCATION.rep.googleapis.com` does so in the
+/// location (Cloud Storage documentation, "Regional endpoints").
+pub(super) fn gcs_endpoint_is_regional(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let Store::Gcs(store) = &file.value.store else { return vec![] };
+    let regional = format!("storage.{}.rep.googleapis.com", store.expected_location.to_ascii_lowercase());
+    let authority = store.endpoint.authority();
+    if authority.is_loopback() || authority.host() == regional {
+        return vec![];
+    }
+    let message = format!("{} is not the regional endpoint of {}", authority.host(), store.expected_location);
+    vec![Problem::new("store.gcs.endpoint", message, format!("use https://{regional}"))]
+}
+
+pub(super) fn location_is_observable(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let Store::S3(store) = &file.value.store else { return vec![] };
+    if store.expected_location.is_some() {
+        return vec![];
+    }
+    let message = "the store does not say where it is: its place is declared, never verified";
+    vec![Problem::new(
+        "store.s3",
+        message,
+        "set expected-location if the store answers GetBucketLocation truthfully",
+    )]
+}
+
+pub(super) fn driver_is_built(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let Region { store, index, .. } = &file.value;
+    let parts = [("store", store.kind(), store.is_built()), ("index", index.kind(), index.is_built())];
+    let missing = parts.into_iter().filter(|(_, _, built)| !built);
+    missing
+        .map(|(part, kind, _)| {
+            let message = format!("this build has no driver for {part} of kind {kind}: it will not serve the region as it is filed");
+            Problem::new(format!("{part}.{kind}"), message, "serve it with a build that has one, or under an overlay")
+        })
+        .collect()
+}
+
+/// A backup of one must not carry another: keys beside what they open are no keys.
+pub(super) fn paths_are_apart(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let region = &file.value;
+    let mut paths: Vec<(&str, PathBuf)> = vec![("audit.directory", region.audit.directory.clone())];
+    let parent = |path: &Path| path.parent().map_or_else(|| path.to_owned(), Path::to_owned);
+    match &region.keys {
+        Keys::LocalFile(file) => paths.push(("keys.local-file.path", parent(&file.path))),
+    }
+    if let Index::Sqlite(file) = &region.index {
+        paths.push(("index.sqlite.path", parent(&file.path)));
+    }
+    if let Store::Fs(folder) = &region.store {
+        paths.push(("store.fs.path", folder.path.clone()));
+    }
+    let mut problems = Vec::new();
+    for (at, path) in &paths {
+        if path.as_os_str().is_empty() || path.components().any(|step| step.as_os_str() == "..") {
+            let message = format!("{at} has no folder of its own, or climbs out of one");
+            problems.push(Problem::new(*at, message, "give it a folder of its own"));
+        }
+        let under = paths
+            .iter()
+            .filter(|(other, above)| other != at && !above.as_os_str().is_empty() && path.starts_with(above));
+        problems.extend(under.map(|(other, _)| {
+            Problem::new(*at, format!("{at} lies in the folder of {other}"), "give each a folder of its own")
+        }));
+    }
+    problems
+}

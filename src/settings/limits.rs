@@ -1,0 +1,103 @@
+//! Every limit of a process, with its default and the range in which it is sane.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident = $default:expr, $least:expr, $most:expr;)*) => {
+        /// What strangers can make grow, and how far. Units stand last in the names.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        /// The limits as a file may set them.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+        pub(super) struct LimitsFile {
+            $($name: Option<toml::Spanned<u64>>,)*
+        }
+
+        impl LimitsFile {
+            /// The limits in force, and what is out of range: where (a byte of the file), and the rule.
+            pub(super) fn resolve(self) -> (Limits, Vec<(usize, String)>) {
+                let mut problems = Vec::new();
+                $(let $name = self.$name.map_or($default, |set| {
+                    let value = *set.get_ref();
+                    if !($least..=$most).contains(&value) {
+                        let name = stringify!($name).replace('_', "-");
+                        problems.push((set.span().start, format!("{name} must lie between {} and {}", $least, $most)));
+                    }
+                    value
+                });)*
+                (Limits { $($name,)* }, problems)
+            }
+        }
+
+        impl fmt::Display for Limits {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let lines = [$((stringify!($name), self.$name),)*];
+                for (name, value) in lines {
+                    writeln!(f, "limits.{} = {value}", name.replace('_', "-"))?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+/// One FLOE segment of plaintext: a blob that is not a multiple of it would end each time in a short segment.
+pub(super) const SEGMENT_BYTES: u64 = 64 * KIB;
+
+limits! {
+    /// All headers of a request together. S3 itself allows 8 KiB; presigned URLs and traces want more.
+    headers_bytes_max = 64 * KIB, 8 * KIB, MIB;
+    /// How many headers a request may have.
+    headers_max = 100, 16, 1_000;
+    /// An XML body. The largest legal one is a Complete of 10,000 parts with checksums, about 1 MB.
+    xml_bytes_max = MIB, 64 * KIB, 16 * MIB;
+    /// How deep an XML body may nest.
+    xml_depth_max = 32, 8, 128;
+    /// Keys of one `DeleteObjects` (S3 API reference: 1,000).
+    delete_keys_max = 1_000, 1, 1_000;
+    /// Parts of one upload (S3 User Guide, "Multipart upload limits": 10,000).
+    parts_max = 10_000, 1, 10_000;
+    /// From the first byte of a request, or from accepting a connection, to the end of the headers.
+    header_read_ms_max = 10_000, 100, 120_000;
+    /// A body that does not move at all.
+    body_idle_ms_max = 15_000, 100, 300_000;
+    /// The least a body must move over each window, in bytes a second.
+    body_rate_bytes_per_s_min = KIB, 1, MIB;
+    /// The window of the least rate.
+    body_rate_window_ms = 30_000, 1_000, 300_000;
+    /// What is read, and thrown away, of a body that was answered before it came, so that the client sees the answer.
+    discard_bytes_max = 64 * KIB, 0, MIB;
+    /// For how long.
+    discard_ms_max = 1_000, 0, 10_000;
+    /// How long requests in flight may go on after SIGTERM.
+    drain_ms_max = 30_000, 0, 600_000;
+    /// Connections of one listener.
+    connections_max = 10_000, 1, 1_000_000;
+    /// Requests in flight, of all tenants.
+    requests_max = 2_000, 1, 100_000;
+    /// Requests in flight of one tenant.
+    tenant_requests_max = 500, 1, 100_000;
+    /// Bytes of records held in memory, of all requests together.
+    memory_bytes_max = 256 * MIB, 16 * MIB, 64 * GIB;
+    /// Plaintext of one blob: a whole number of 64 KiB segments.
+    blob_bytes_max = 8 * MIB, SEGMENT_BYTES, 8 * MIB;
+    /// How long a blob that nothing names any more is kept. Longer than the longest request and than the oldest index backup
+    /// that may be restored: a restored index must find its blobs.
+    reclaim_delay_s = 7 * 86_400, 0, 365 * 86_400;
+}
