@@ -11,7 +11,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use terroir::server::{Drained, Inbound, InboundError, Limits, Peer, Server, TlsFiles, discard, load_tls, serve};
+use terroir::server::{
+    Drained, Inbound, InboundError, Limits, Peer, Server, TlsFiles, discard, load_tls, serve,
+};
 use terroir::telemetry::{Direction, Metrics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -72,7 +74,8 @@ async fn start(limits: Limits) -> Running {
 async fn start_tls(limits: Limits, tls: Option<Arc<rustls::ServerConfig>>) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (metrics, stop, gate) = (Arc::new(Metrics::default()), CancellationToken::new(), Arc::new(Semaphore::new(0)));
+    let (metrics, stop, gate) =
+        (Arc::new(Metrics::default()), CancellationToken::new(), Arc::new(Semaphore::new(0)));
     let server = Server { name: "test", tls, limits, metrics: Arc::clone(&metrics) };
     let service = {
         let gate = Arc::clone(&gate);
@@ -99,7 +102,9 @@ fn handle(request: Request<Inbound>, gate: Arc<Semaphore>) -> Handled {
             }
             "/big" => {
                 let chunk = Bytes::from(vec![b'x'; 64 * 1024]);
-                let frames = futures_util::stream::iter((0..1024).map(move |_| Ok(http_body::Frame::data(chunk.clone()))));
+                let frames = futures_util::stream::iter(
+                    (0..1024).map(move |_| Ok(http_body::Frame::data(chunk.clone()))),
+                );
                 Response::new(StreamBody::new(frames).boxed_unsync())
             }
             "/broken" => {
@@ -158,9 +163,11 @@ async fn one_answer(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> String 
         }
     }
     let head = String::from_utf8(text).unwrap();
-    let length = head.to_lowercase().split("content-length: ").nth(1).map_or(0, |rest| {
-        rest.split("\r\n").next().unwrap().parse::<usize>().unwrap()
-    });
+    let length = head
+        .to_lowercase()
+        .split("content-length: ")
+        .nth(1)
+        .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
     let mut body = vec![0; length];
     socket.read_exact(&mut body).await.unwrap();
     head + std::str::from_utf8(&body).unwrap()
@@ -331,7 +338,7 @@ async fn a_slow_service_is_not_the_clients_fault() {
     let mut socket = running.connect().await;
     socket.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     // Longer than every limit on the other side.
-    tokio::time::sleep(Duration::from_millis(1000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     running.gate.add_permits(1);
     assert!(one_answer(&mut socket).await.ends_with("waited"));
 }
@@ -341,10 +348,11 @@ async fn a_slow_service_is_not_the_clients_fault() {
 #[tokio::test]
 async fn too_many_or_too_large_headers_are_431() {
     let running = start(limits()).await;
-    let many: String = (0..40).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = "x-a: 1\r\n".repeat(40);
     let large = format!("x-large: {}\r\n", "x".repeat(limits().header_bytes_max));
     for headers in [many, large] {
-        let answer = exchange(&running, format!("GET /ok HTTP/1.1\r\nHost: a\r\n{headers}\r\n").as_bytes()).await;
+        let answer =
+            exchange(&running, format!("GET /ok HTTP/1.1\r\nHost: a\r\n{headers}\r\n").as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     }
     let fine = format!("x-large: {}\r\nConnection: close\r\n", "x".repeat(limits().header_bytes_max / 2));
@@ -405,11 +413,17 @@ async fn an_error_before_the_body_is_read_reaches_a_client_that_is_still_writing
     let running = start(limits()).await;
     for size in [100, 10_000, 60_000, 500_000] {
         let mut socket = running.connect().await;
-        socket.write_all(format!("PUT /deny HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n").as_bytes()).await.unwrap();
+        socket
+            .write_all(format!("PUT /deny HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         // All of it before looking for an answer, as simple clients do; the socket's buffers hold it.
         let sent = socket.write_all(&vec![b'x'; size]).await;
         let answer = rest(&mut socket).await;
-        assert!(answer.starts_with("HTTP/1.1 403") && answer.ends_with("denied"), "{size}: {sent:?} {answer:?}");
+        assert!(
+            answer.starts_with("HTTP/1.1 403") && answer.ends_with("denied"),
+            "{size}: {sent:?} {answer:?}"
+        );
     }
 }
 
@@ -419,7 +433,7 @@ async fn an_error_before_an_endless_body_reaches_the_client_and_the_body_is_not_
     let (mut reader, mut writer) = running.connect().await.into_split();
     let head = b"PUT /deny HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     writer.write_all(head).await.unwrap();
-    let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+    let chunk = [b"10000\r\n".as_slice(), &vec![b'x'; 0x10000], b"\r\n"].concat();
     let begun = Instant::now();
     let flood = tokio::spawn(async move {
         let mut sent = 0_u64;
@@ -441,12 +455,15 @@ async fn a_handler_may_discard_a_small_body_and_keep_the_connection() {
     let running = start(limits()).await;
     let mut socket = running.connect().await;
     for _ in 0..2 {
-        socket.write_all(b"PUT /deny-politely HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").await.unwrap();
+        socket
+            .write_all(b"PUT /deny-politely HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+            .await
+            .unwrap();
         let answer = one_answer(&mut socket).await;
         assert!(answer.ends_with("kept") && !answer.contains("connection: close"), "{answer}");
     }
     let head = b"PUT /deny-politely HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
-    socket.write_all(&[head.as_slice(), &[b'x'; 100_000]].concat()).await.unwrap();
+    socket.write_all(&[head.as_slice(), &vec![b'x'; 100_000]].concat()).await.unwrap();
     let answer = one_answer(&mut socket).await;
     assert!(answer.ends_with("gave up") && answer.contains("connection: close"), "{answer}");
 }
@@ -538,7 +555,11 @@ async fn bare_line_feeds_end_lines() {
 #[tokio::test]
 async fn http2_and_nonsense_are_refused() {
     let running = start(limits()).await;
-    for request in [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET /ok HTTP/9.9\r\n\r\n"] {
+    for request in [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(),
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET /ok HTTP/9.9\r\n\r\n",
+    ] {
         let answer = exchange(&running, request).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer:?}");
     }
@@ -603,7 +624,10 @@ fn certificate() -> Certificate {
     Certificate { files, roots, _dir: dir }
 }
 
-fn client(roots: &rustls::RootCertStore, versions: &[&'static rustls::SupportedProtocolVersion]) -> tokio_rustls::TlsConnector {
+fn client(
+    roots: &rustls::RootCertStore,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> tokio_rustls::TlsConnector {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
@@ -623,7 +647,8 @@ async fn tls_prefers_the_post_quantum_exchange_and_speaks_http1() {
         (&[&rustls::version::TLS12], rustls::ProtocolVersion::TLSv1_2, None),
     ] {
         let name = "localhost".try_into().unwrap();
-        let mut tls = client(&certificate.roots, versions).connect(name, running.connect().await).await.unwrap();
+        let mut tls =
+            client(&certificate.roots, versions).connect(name, running.connect().await).await.unwrap();
         let session = tls.get_ref().1;
         assert_eq!(session.protocol_version(), Some(version));
         assert_eq!(session.alpn_protocol(), Some(b"http/1.1".as_slice()));
@@ -643,12 +668,12 @@ async fn an_early_error_reaches_a_client_that_is_still_writing_over_tls_too() {
     let connector = client(&certificate.roots, rustls::ALL_VERSIONS);
     let mut tls = connector.connect(name, running.connect().await).await.unwrap();
     tls.write_all(b"PUT /deny HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n").await.unwrap();
-    let _ = tls.write_all(&[b'x'; 60_000]).await;
+    let _ = tls.write_all(&vec![b'x'; 60_000]).await;
     let answer = rest(&mut tls).await;
     assert!(answer.starts_with("HTTP/1.1 403") && answer.ends_with("denied"), "{answer:?}");
 }
 
-/// rustls has no TLS 1.1 at all, so the client is bytes: a ClientHello that offers 1.1 at most.
+/// rustls has no TLS 1.1 at all, so the client is bytes: a `ClientHello` that offers 1.1 at most.
 #[tokio::test]
 async fn tls_1_1_is_refused_with_an_alert() {
     let certificate = certificate();
@@ -659,7 +684,8 @@ async fn tls_1_1_is_refused_with_an_alert() {
     hello.extend([0x00, 0x04, 0xc0, 0x13, 0x00, 0x2f]); // two suites of that time
     hello.extend([0x01, 0x00]); // no compression
     let handshake = [&[0x01, 0x00, 0x00, u8::try_from(hello.len()).unwrap()], hello.as_slice()].concat();
-    let record = [&[0x16, 0x03, 0x01, 0x00, u8::try_from(handshake.len()).unwrap()], handshake.as_slice()].concat();
+    let record =
+        [&[0x16, 0x03, 0x01, 0x00, u8::try_from(handshake.len()).unwrap()], handshake.as_slice()].concat();
     let mut socket = running.connect().await;
     socket.write_all(&record).await.unwrap();
     let mut answer = Vec::new();
