@@ -44,7 +44,7 @@ pub(super) struct Waiting {
     pub(super) armed: Armed,
     pub(super) tell: oneshot::Sender<Result<Completion, AuditError>>,
     /// Given back with the answer.
-    pub(super) _waiting: OwnedSemaphorePermit,
+    pub(super) _place: OwnedSemaphorePermit,
 }
 
 /// The thread's state.
@@ -198,7 +198,7 @@ impl Writer {
         // Gives their places back.
         self.finished.drain(..count);
         for (sequence, one) in (first..).zip(waiting) {
-            let Waiting { decision, started, armed, tell, _waiting } = one;
+            let Waiting { decision, started, armed, tell, _place } = one;
             // Whoever asked may be gone: the guard is then dropped here, and says so in the log.
             drop(tell.send(Ok(Completion::new(sequence, decision.request, started, armed))));
         }

@@ -102,7 +102,7 @@ async fn every_way_to_end_is_recorded_and_silence_is_dropped() {
     ];
     let mut expected = Vec::new();
     for (outcome, text) in endings {
-        let (_, completion) = log.record(decision("r"), ()).await.unwrap().into_parts();
+        let ((), completion) = log.record(decision("r"), ()).await.unwrap().into_parts();
         expected.push(format!("\"decision\":{},\"request\":\"r\",{text}", completion.decision()));
         if outcome == Outcome::Dropped {
             drop(completion);
@@ -143,7 +143,7 @@ async fn durations_come_from_the_injected_clock() {
     let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_800_000_000)));
     let (region, environment) = ("fr".parse().unwrap(), "test".parse().unwrap());
     let log = Log::open(dir.path(), &region, &environment, keys(), clock.clone()).unwrap();
-    let (_, completion) = log.record(decision("r"), ()).await.unwrap().into_parts();
+    let ((), completion) = log.record(decision("r"), ()).await.unwrap().into_parts();
     clock.advance(Duration::from_millis(1234));
     completion.finish(OK);
     log.close(PLENTY).await.unwrap();
@@ -547,7 +547,7 @@ fn mutate(files: &mut Files, foreign: &Files, mutation: &Mutation) {
             let text: String = theirs.map(|(_, bytes)| std::str::from_utf8(bytes).unwrap()).collect();
             let theirs: Vec<&str> = text.split_inclusive('\n').collect();
             let to = to.index(lines.len());
-            lines[to].1 = (*from.get(&theirs)).to_owned();
+            from.get(&theirs).to_string().clone_into(&mut lines[to].1);
         }
         _ => relined = false,
     }
@@ -580,7 +580,7 @@ fn mutate(files: &mut Files, foreign: &Files, mutation: &Mutation) {
         Mutation::ReplaceFile(ours, from) => {
             let theirs: Vec<&Vec<u8>> =
                 foreign.iter().filter(|(name, _)| name.as_str() != "head").map(|(_, b)| b).collect();
-            files.insert(ours.get(&segments).clone(), from.get(&theirs).to_vec());
+            files.insert(ours.get(&segments).clone(), (*from.get(&theirs)).clone());
         }
         Mutation::Rename(file) => {
             let bytes = files.remove(file.get(&segments)).unwrap();
@@ -727,11 +727,11 @@ async fn rate_with_64_writers() {
         }
         let counts = log.wait_until(|counts| counts.unfinished == 0).await.unwrap();
         let requests = counts.decisions - before.decisions;
-        let seconds = begun.elapsed().as_secs_f64();
+        let millis = u64::try_from(begun.elapsed().as_millis()).unwrap().max(1);
+        let (decided, written) =
+            (requests * 1000 / millis, (counts.sequence - before.sequence) * 1000 / millis);
         println!(
-            "{writers} writers: {requests} requests in {seconds:.3} s: {:.0} decisions/s, {:.0} records/s",
-            requests as f64 / seconds,
-            (counts.sequence - before.sequence) as f64 / seconds
+            "{writers} writers: {requests} requests in {millis} ms: {decided} decisions/s, {written} records/s"
         );
     }
     log.close(PLENTY).await.unwrap();
