@@ -38,7 +38,7 @@ pub(super) fn all(salt: u32) -> Vec<Record> {
             title: "device measurements",
             key: "devices/scale/measurements.csv",
             content_type: "text/csv",
-            class: None,
+            class: Some("personal"),
             bytes: device_measurements(salt).into_bytes(),
         },
         Record {
