@@ -10,6 +10,7 @@ use sqlx::{ConnectOptions, Row};
 
 use super::sealed_row::{self, CREDENTIAL, TENANT};
 use super::*;
+use crate::catalogue::{Catalogue, Source};
 use crate::index::{Index, Opening, SqliteIndex, SqliteOptions};
 use crate::keys::testing::{Fault, MemoryKeyStore, ScriptedKms};
 use crate::keys::{KmsError, Ring, RingParts, RingSettings};
@@ -134,6 +135,15 @@ async fn a_tenant_of_another_region_or_an_unknown_class_is_refused() {
     assert!(matches!(bench.registry.show_tenant(&id).await, Err(TenantsError::NoSuchTenant(_))));
     let orphan = bench.registry.create_credential(&id, "ingest").await;
     assert!(matches!(orphan, Err(TenantsError::NoSuchTenant(_))));
+}
+
+#[test]
+fn what_a_region_accepts_comes_from_the_catalogue() {
+    let catalogue = Catalogue::load(&Source::Embedded, Timestamp::from_seconds(1_795_458_123)).unwrap();
+    let fr = Accepts::of(&catalogue, &"fr".parse().unwrap()).unwrap();
+    assert!(fr.classes.contains(&"health".parse().unwrap()));
+    assert!(!fr.classes.contains(&"odd".parse().unwrap()));
+    assert_eq!(Accepts::of(&catalogue, &"atlantis".parse().unwrap()), None);
 }
 
 #[tokio::test]
