@@ -179,6 +179,8 @@ impl Writer {
     fn committed(&mut self, first: u64, waiting: Vec<Waiting>, count: usize, summary: bool) {
         let was_failing = self.counts.borrow().failing;
         let decided = waiting.len() as u64;
+        // Gives their places back, before the counts say so.
+        self.finished.drain(..count);
         self.counts.send_modify(|counts| {
             counts.decisions += decided;
             counts.completions += count as u64;
@@ -195,8 +197,6 @@ impl Writer {
         if was_failing {
             event::audit_recovered();
         }
-        // Gives their places back.
-        self.finished.drain(..count);
         for (sequence, one) in (first..).zip(waiting) {
             let Waiting { decision, started, armed, tell, _place } = one;
             // Whoever asked may be gone: the guard is then dropped here, and says so in the log.
