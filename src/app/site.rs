@@ -22,7 +22,7 @@ use crate::telemetry::Metrics;
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
 use crate::vault::{Classes, Memory, Treatment, Vault, VaultError, VaultParts, VaultSettings};
 
-use super::store;
+use super::{Between, store};
 
 /// Purposes of the audit log's keys. They come from the first epoch for ever: a chain must verify across rotations.
 const AUDIT_CHAIN: &str = "audit chain";
@@ -56,6 +56,8 @@ pub struct SiteParts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// What stands in front of store and index; nothing, outside of tests.
+    pub between: Option<Arc<dyn Between>>,
 }
 
 /// One region, open.
@@ -141,9 +143,13 @@ impl Site {
         make_private(&parts.settings.state_dir)?;
         let ring = open_ring(&parts).await?;
         let keys = audit_keys(&ring).await?;
-        let index = open_index(&parts).await?;
+        let mut index = open_index(&parts).await?;
         let log = open_log(&parts, keys).await?;
-        let store = store::open(&parts).await?;
+        let mut store = store::open(&parts).await?;
+        if let Some(between) = &parts.between {
+            index = between.index(&parts.region.id, index);
+            store = between.store(&parts.region.id, store);
+        }
         let (clock, entropy) = (&parts.clock, &parts.entropy);
         let directory = Directory::open(
             Arc::clone(&index),

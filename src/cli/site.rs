@@ -88,6 +88,7 @@ impl Installation {
             metrics: Arc::new(Metrics::default()),
             clock: parts.clock,
             entropy: parts.entropy,
+            between: parts.between,
         })
     }
 }
