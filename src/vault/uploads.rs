@@ -19,7 +19,7 @@ use crate::model::{
 
 use super::cut::{Feed, lengths};
 use super::debris::Debris;
-use super::sealing::{Sealing, envelope_kek, kms_key_id, new_blobs, random};
+use super::sealing::{Sealing, kms_key_id, new_blobs, random};
 use super::source::Source;
 use super::{Decided, Vault, VaultError, WriteError};
 use crate::envelope::Closed;
@@ -278,7 +278,7 @@ impl Vault {
         let tenant = decided.tenant_code();
         let treatment = self.treatment(row.class_code)?;
         let handle = self.kek_of(tenant, &treatment.kek, row.kek, row.kek_epoch).await?;
-        let kek = envelope_kek(&handle);
+        let kek = handle.to_envelope();
         let expected = self.expected(tenant, row.class_code, row.version)?;
         let open = Closed::record(&row.record)
             .and_then(|closed| closed.locate(&expected, &kek))
