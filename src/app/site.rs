@@ -162,8 +162,10 @@ impl Site {
         let registry = Registry::new(
             Arc::clone(&index),
             ring.clone(),
-            Accepts::of(&parts.catalogue, &parts.region.id)
-                .ok_or_else(|| TenantsError::WrongRegion { here: parts.region.id.clone(), home: parts.region.id.clone() })?,
+            Accepts::of(&parts.catalogue, &parts.region.id).ok_or_else(|| TenantsError::WrongRegion {
+                here: parts.region.id.clone(),
+                home: parts.region.id.clone(),
+            })?,
             Arc::clone(clock),
             Arc::clone(entropy),
         );

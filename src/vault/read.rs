@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::blobs::Location;
 use crate::envelope::{
-    BlobEntry, BlobRange, Blobs, BodyOpener, Closed, Dek, Expected, Implementation, Kek, Locator, OpenVersion, Page,
+    BlobEntry, BlobRange, Blobs, BodyOpener, Closed, Dek, Expected, Implementation, Kek, Locator,
+    OpenVersion, Page,
 };
 use crate::index::{Lookup, VersionRow};
 use crate::model::{BlobId, BucketName, ByteRange, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp};
