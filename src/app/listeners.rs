@@ -89,7 +89,7 @@ fn tls(region: &RegionId, files: &settings::Tls) -> Result<Arc<TlsConfig>, Start
         return Err(StartError::TlsKeyNotInFile { region: region.clone() });
     };
     load_tls(&TlsFiles { certificates: files.certificate.clone(), key })
-        .map_err(|source| StartError::Tls { region: region.clone(), source })
+        .map_err(|source| StartError::Tls { region: region.clone(), source: Box::new(source) })
 }
 
 /// The process's limits as one listener takes them.

@@ -108,11 +108,6 @@ impl Stored {
         kms_key_id(self.row.kek, self.row.kek_epoch)
     }
 
-    /// Its row in the index.
-    pub(super) fn row(&self) -> &VersionRow {
-        &self.row
-    }
-
     /// Its opened record.
     pub(super) fn opened(&self) -> &OpenVersion {
         &self.open

@@ -150,10 +150,10 @@ impl Vault {
         source: S,
     ) -> Result<PartWritten, WriteError<S::Error>> {
         let opened = self.opened_upload(decided, bucket, key, upload).await?;
-        if source.len() > PART_BYTES_MAX {
+        if source.clear_bytes() > PART_BYTES_MAX {
             return Err(VaultError::TooLarge.into());
         }
-        let size = source.len();
+        let size = source.clear_bytes();
         let mut feed = Feed::new(source);
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
         let cut = lengths(size, 0, self.parts.settings.blob_bytes_max);
