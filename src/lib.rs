@@ -26,4 +26,6 @@ pub mod settings;
 pub mod stack;
 pub mod telemetry;
 pub mod tenants;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod vault;

@@ -48,13 +48,27 @@ pub struct StackParts {
 /// operation takes.
 pub fn stack<B>(
     parts: StackParts,
-) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Unpin + 'static
+) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ Unpin
++ 'static
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let StackParts { region, catalogue, directory, log, operations, domains, requests_max, metrics, clock, entropy } =
-        parts;
+    let StackParts {
+        region,
+        catalogue,
+        directory,
+        log,
+        operations,
+        domains,
+        requests_max,
+        metrics,
+        clock,
+        entropy,
+    } = parts;
     let carry_out = operations.clone();
     let service = ServiceBuilder::new()
         // First, so that whatever goes wrong below has an id and becomes an answer.

@@ -14,13 +14,18 @@ use super::small::{Small, SmallResponse, answer, problem};
 /// The service of a region's control listener.
 pub(super) fn service(
     site: Arc<Site>,
-) -> impl Service<Request<Inbound>, Response = SmallResponse, Error = Infallible, Future: Send> + Clone + Send + Unpin + 'static
-{
+) -> impl Service<Request<Inbound>, Response = SmallResponse, Error = Infallible, Future: Send>
++ Clone
++ Send
++ Unpin
++ 'static {
     Small(move |request: Request<Inbound>| {
         let site = Arc::clone(&site);
         async move {
             match (request.method(), request.uri().path()) {
-                (&Method::GET, "/v1/region") => answer(StatusCode::OK, "application/json", region(&site).to_string()),
+                (&Method::GET, "/v1/region") => {
+                    answer(StatusCode::OK, "application/json", region(&site).to_string())
+                }
                 (_, "/v1/region") => problem(StatusCode::METHOD_NOT_ALLOWED, "Only GET is served here."),
                 _ => problem(StatusCode::NOT_FOUND, "This release has /v1/region."),
             }

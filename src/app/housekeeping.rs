@@ -33,7 +33,9 @@ async fn round(site: &Site) -> Result<(), SiteError> {
     if due.is_empty() {
         return Ok(());
     }
-    for tenant in site.registry().list_tenants().await?.into_iter().filter(|tenant| due.contains(&tenant.code)) {
+    for tenant in
+        site.registry().list_tenants().await?.into_iter().filter(|tenant| due.contains(&tenant.code))
+    {
         let decided = match site.admit(&tenant, &Operation::Maintain, "reclaim").await {
             Ok(decided) => decided,
             // A suspended tenant's blobs stay where they are until it is decided about.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{RegionId, SecretRef};
 use crate::ops::Operations;
 use crate::s3::Domains;
-use crate::server::{self, Drained, Server, TlsFiles, load_tls, serve};
+use crate::server::{self, Drained, Server, TlsConfig, TlsFiles, load_tls, serve};
 use crate::settings::{self, Limits, RegionSettings};
 use crate::stack::{StackParts, stack};
 
@@ -56,8 +56,18 @@ pub(super) async fn listen(
         entropy: Arc::clone(&site.parts.entropy),
     });
     running.spawn(serve(data, server("data", full, tls.clone()), front, stop.clone()));
-    running.spawn(serve(control, server("control", small, tls), control::service(Arc::clone(&site)), stop.clone()));
-    running.spawn(serve(observe, server("observe", small, None), observe::service(site.clone(), stop.clone()), stop.clone()));
+    running.spawn(serve(
+        control,
+        server("control", small, tls),
+        control::service(Arc::clone(&site)),
+        stop.clone(),
+    ));
+    running.spawn(serve(
+        observe,
+        server("observe", small, None),
+        observe::service(site.clone(), stop.clone()),
+        stop.clone(),
+    ));
     Ok(addresses)
 }
 
@@ -72,7 +82,7 @@ async fn bind(
     Ok((socket, bound))
 }
 
-fn tls(region: &RegionId, files: &settings::Tls) -> Result<Arc<rustls::ServerConfig>, StartError> {
+fn tls(region: &RegionId, files: &settings::Tls) -> Result<Arc<TlsConfig>, StartError> {
     // A private key in an environment variable would be in every crash report and child process.
     let SecretRef::File(key) = files.private_key.clone() else {
         return Err(StartError::TlsKeyNotInFile { region: region.clone() });

@@ -15,8 +15,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::blobs::BlobStore;
 use crate::catalogue::Catalogue;
 use crate::envelope::{self, EnvelopeError};
+use crate::index::Index;
 use crate::model::{Clock, Entropy, RegionId, SystemClock, SystemEntropy};
 use crate::server::{Drained, TlsError};
 use crate::settings::Settings;
@@ -31,12 +33,23 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// What stands in front of the regions' stores and indexes; nothing, outside of tests.
+    pub between: Option<Arc<dyn Between>>,
+}
+
+/// Stands in front of a region's store and index: counts what is asked of them, makes them fail. It sees what they see:
+/// sealed blobs, and rows.
+pub trait Between: Send + Sync + std::fmt::Debug {
+    /// The store that the region's parts are given instead of `store`.
+    fn store(&self, region: &RegionId, store: Arc<dyn BlobStore>) -> Arc<dyn BlobStore>;
+    /// The index that the region's parts are given instead of `index`.
+    fn index(&self, region: &RegionId, index: Arc<dyn Index>) -> Arc<dyn Index>;
 }
 
 impl Default for Parts {
     /// The machine's clock and random number generator.
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), between: None }
     }
 }
 
@@ -116,7 +129,11 @@ pub struct Running {
 /// Starts every region of `settings`: opens its parts, asks its store what it really does, and listens.
 ///
 /// Regions share nothing but the process's budget of memory for bodies, the clock, and the random number generator.
-pub async fn build(settings: &Settings, catalogue: Arc<Catalogue>, parts: Parts) -> Result<Running, StartError> {
+pub async fn build(
+    settings: &Settings,
+    catalogue: Arc<Catalogue>,
+    parts: Parts,
+) -> Result<Running, StartError> {
     envelope::self_test().map_err(StartError::SelfTest)?;
     let stop = CancellationToken::new();
     let memory = site::memory(&settings.limits);
@@ -140,6 +157,7 @@ pub async fn build(settings: &Settings, catalogue: Arc<Catalogue>, parts: Parts)
             metrics: Arc::new(Metrics::default()),
             clock: Arc::clone(&parts.clock),
             entropy: Arc::clone(&parts.entropy),
+            between: parts.between.clone(),
         })
         .await
         .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
@@ -148,7 +166,8 @@ pub async fn build(settings: &Settings, catalogue: Arc<Catalogue>, parts: Parts)
             .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
         let site = Arc::new(site);
         let addresses =
-            listeners::listen(&mut running.listeners, Arc::clone(&site), region, &settings.limits, &stop).await?;
+            listeners::listen(&mut running.listeners, Arc::clone(&site), region, &settings.limits, &stop)
+                .await?;
         running.addresses.push(addresses);
         running.sites.push(Arc::clone(&site));
         housekeeping::start(&mut running.listeners, site, stop.clone());

@@ -20,8 +20,11 @@ use super::small::{Small, SmallResponse, answer, problem};
 pub(super) fn service(
     site: Arc<Site>,
     stop: CancellationToken,
-) -> impl Service<Request<Inbound>, Response = SmallResponse, Error = Infallible, Future: Send> + Clone + Send + Unpin + 'static
-{
+) -> impl Service<Request<Inbound>, Response = SmallResponse, Error = Infallible, Future: Send>
++ Clone
++ Send
++ Unpin
++ 'static {
     Small(move |request: Request<Inbound>| {
         let (site, stop) = (Arc::clone(&site), stop.clone());
         async move {

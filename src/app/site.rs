@@ -9,11 +9,12 @@ use crate::blobs::{BlobStore, ProbeError, ProbeReport, probe};
 use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
 use crate::index::{Index, IndexError, Opening, SqliteIndex, SqliteOptions};
 use crate::keys::{
-    KekSpec, KeysError, LocalFileKms, Ring, RingParts, RingSettings, RootFileError, RootScope, SqliteKeyStore,
-    StoreError,
+    KekSpec, KeysError, LocalFileKms, Ring, RingParts, RingSettings, RootFileError, RootScope,
+    SqliteKeyStore, StoreError,
 };
 use crate::model::{
-    BucketName, Clock, Entropy, EntropyError, Environment, RegionId, Tenant, TenantCode, TenantStatus, Unclassified,
+    BucketName, Clock, Entropy, EntropyError, Environment, RegionId, Tenant, TenantCode, TenantStatus,
+    Unclassified,
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
 use crate::settings::{Limits, RegionSettings, SecretError};
@@ -21,7 +22,7 @@ use crate::telemetry::Metrics;
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
 use crate::vault::{Classes, Memory, Treatment, Vault, VaultError, VaultParts, VaultSettings};
 
-use super::store;
+use super::{Between, store};
 
 /// Purposes of the audit log's keys. They come from the first epoch for ever: a chain must verify across rotations.
 const AUDIT_CHAIN: &str = "audit chain";
@@ -55,6 +56,8 @@ pub struct SiteParts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// What stands in front of store and index; nothing, outside of tests.
+    pub between: Option<Arc<dyn Between>>,
 }
 
 /// One region, open.
@@ -140,9 +143,13 @@ impl Site {
         make_private(&parts.settings.state_dir)?;
         let ring = open_ring(&parts).await?;
         let keys = audit_keys(&ring).await?;
-        let index = open_index(&parts).await?;
+        let mut index = open_index(&parts).await?;
         let log = open_log(&parts, keys).await?;
-        let store = store::open(&parts).await?;
+        let mut store = store::open(&parts).await?;
+        if let Some(between) = &parts.between {
+            index = between.index(&parts.region.id, index);
+            store = between.store(&parts.region.id, store);
+        }
         let (clock, entropy) = (&parts.clock, &parts.entropy);
         let directory = Directory::open(
             Arc::clone(&index),
@@ -347,7 +354,8 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     // The wrapped keys lie beside the roots' folder, in a file of their own: its backups are others than the index's.
     let folder = directory.parent().map_or_else(|| directory.clone(), Path::to_owned);
     make_private(&folder)?;
-    let place = parts.region.facets.keys.countries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let place =
+        parts.region.facets.keys.countries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let kms = LocalFileKms::open(directory, place, Arc::clone(&parts.clock), Arc::clone(&parts.entropy))?;
     let store = SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?;
     let ring_parts = RingParts {

@@ -39,7 +39,11 @@ where
 impl<F> Unpin for Small<F> {}
 
 /// An answer with a body of `content_type`. Nothing here may be cached: all of it is about this moment.
-pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> SmallResponse {
+pub(super) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> SmallResponse {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -391,9 +391,18 @@ fn still_there(file: &File, path: &Path) -> Result<(), AuditError> {
 }
 
 fn take_lock(lock: &File, lock_ms_max: u64, path: &Path) -> Result<(), AuditError> {
+    wait_for_lock(|| lock.try_lock(), lock_ms_max, path)
+}
+
+/// Tries `lock` until it succeeds, or [`AuditError::Locked`].
+pub(super) fn wait_for_lock(
+    lock: impl Fn() -> Result<(), TryLockError>,
+    lock_ms_max: u64,
+    path: &Path,
+) -> Result<(), AuditError> {
     let deadline = Instant::now() + Duration::from_millis(lock_ms_max);
     loop {
-        match lock.try_lock() {
+        match lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Err(AuditError::Locked),
@@ -407,4 +416,136 @@ fn take_lock(lock: &File, lock_ms_max: u64, path: &Path) -> Result<(), AuditErro
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AuditError + use<> {
     let path = path.to_path_buf();
     move |source| AuditError::Io { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::event::{Decision, Source, Verdict};
+    use crate::audit::verify;
+    use crate::model::{Secret, SystemClock};
+
+    fn keys() -> AuditKeys {
+        AuditKeys { chain: Secret::new([7; 32]), pseudonym: Secret::new([8; 32]) }
+    }
+
+    fn appender(dir: &Path, segment_bytes_max: u64) -> Appender {
+        let (region, environment) = ("fr".parse().unwrap(), "test".parse().unwrap());
+        let options = Options { segment_bytes_max, lock_ms_max: 50, ..Options::default() };
+        Appender::open(dir, &region, &environment, &keys(), Arc::new(SystemClock), &options).unwrap()
+    }
+
+    fn decision() -> Decision {
+        Decision::new("r", "PutObject", Verdict::Placed, "fr".parse().unwrap(), Source::Http)
+    }
+
+    fn read_only(path: &Path) -> File {
+        File::open(path).unwrap()
+    }
+
+    fn clean(dir: &Path, records: u64) {
+        let report = verify(dir, Some(&keys())).unwrap();
+        assert!(report.is_clean(), "{:?}", report.findings);
+        assert_eq!((report.records, report.beyond_head), (records, 0));
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_written_leaves_nothing_and_the_next_one_works() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut log = appender(dir.path(), 1 << 20);
+        let one = decision();
+        log.segment = read_only(&dir.path().join(segment::name(1)));
+        assert!(matches!(log.commit(&[Body::decision(&one)]), Err(AuditError::Io { what: "write", .. })));
+        clean(dir.path(), 1);
+        assert_eq!(log.commit(&[Body::decision(&one)]).unwrap(), 2);
+        clean(dir.path(), 2);
+    }
+
+    #[test]
+    fn a_batch_whose_head_cannot_be_written_is_taken_back() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut log = appender(dir.path(), 1 << 20);
+        let one = decision();
+        let head = std::mem::replace(&mut log.head, read_only(&dir.path().join(HEAD)));
+        assert!(log.commit(&[Body::decision(&one)]).is_err());
+        // Nobody was told, so it must not be in the log.
+        clean(dir.path(), 1);
+        log.head = head;
+        assert_eq!(log.commit(&[Body::decision(&one)]).unwrap(), 2);
+        clean(dir.path(), 2);
+    }
+
+    #[test]
+    fn a_rotation_in_a_batch_that_fails_is_taken_back() {
+        let dir = tempfile::TempDir::new().unwrap();
+        // The `opened` record fills the segment, so each commit begins a new one.
+        let mut log = appender(dir.path(), 1);
+        let one = decision();
+        let head = std::mem::replace(&mut log.head, read_only(&dir.path().join(HEAD)));
+        assert!(log.commit(&[Body::decision(&one)]).is_err());
+        assert!(!dir.path().join(segment::name(2)).exists());
+        clean(dir.path(), 1);
+        log.head = head;
+        assert_eq!(log.commit(&[Body::decision(&one)]).unwrap(), 2);
+        assert!(dir.path().join(segment::name(2)).exists());
+        clean(dir.path(), 2);
+    }
+
+    #[test]
+    fn while_undoing_fails_the_log_takes_nothing_and_nobody_else_may_write() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut log = appender(dir.path(), 1 << 20);
+        let one = decision();
+        let (path, aside) = (dir.path().join(segment::name(1)), dir.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        // The write fails and so does cutting back, since the file is gone from its place.
+        let at = log.at;
+        log.segment = read_only(&aside);
+        assert!(log.write(&[Body::decision(&one)]).is_err());
+        assert!(log.broken);
+        let other = File::open(dir.path().join("lock")).unwrap();
+        log.lock.lock().unwrap();
+        assert!(log.commit(&[Body::decision(&one)]).is_err());
+        assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+        fs::rename(&aside, &path).unwrap();
+        assert_eq!(log.commit(&[Body::decision(&one)]).unwrap(), at.seq + 1);
+        assert!(!log.broken && other.try_lock().is_ok());
+        other.unlock().unwrap();
+        clean(dir.path(), 2);
+    }
+
+    #[test]
+    fn a_batch_that_was_not_undone_is_cut_before_the_next_one() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut log = appender(dir.path(), 1 << 20);
+        let one = decision();
+        // As if sync had failed and cutting back too: whole, authentic records that nobody was told of.
+        let lines = log.encode(&[Body::decision(&one)], None).unwrap();
+        log.segment.write_all_at(&lines.bytes, log.at.bytes).unwrap();
+        log.broken = true;
+        assert_eq!(log.commit(&[Body::decision(&one)]).unwrap(), 2);
+        clean(dir.path(), 2);
+    }
+
+    #[test]
+    fn an_empty_segment_that_a_crash_left_is_taken_over() {
+        let dir = tempfile::TempDir::new().unwrap();
+        drop(appender(dir.path(), 1));
+        File::create(dir.path().join(segment::name(2))).unwrap();
+        drop(appender(dir.path(), 1));
+        clean(dir.path(), 2);
+    }
+
+    #[test]
+    fn the_longest_records_fit_a_batch() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut log = appender(dir.path(), 1 << 30);
+        let mut one = decision();
+        one.request = "\u{1}".repeat(1000).into();
+        one.purpose = Some("\u{1}".repeat(1000).into());
+        let bodies: Vec<_> = (0..BATCH_BYTES_MAX / LINE_BYTES_MAX).map(|_| Body::decision(&one)).collect();
+        assert!(log.encode(&bodies, None).unwrap().bytes.len() <= BATCH_BYTES_MAX);
+        log.commit(&bodies).unwrap();
+        clean(dir.path(), 1 + bodies.len() as u64);
+    }
 }

@@ -195,7 +195,7 @@ impl Log {
         let (tell, answer) = oneshot::channel();
         let started = shared.clock.now();
         let armed = Armed { shared: Arc::clone(shared), place };
-        shared.send(Job::Decision(Box::new(Waiting { decision, started, armed, tell, _waiting: waiting })));
+        shared.send(Job::Decision(Box::new(Waiting { decision, started, armed, tell, _place: waiting })));
         Ok(answer)
     }
 }

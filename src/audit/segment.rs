@@ -82,9 +82,9 @@ pub(super) fn walk(file: &File, place: Place, chain: &Chain) -> io::Result<(Plac
                 && link.prev == place.hash
                 && chain.authentic(Purpose::Record, &link.split)
         });
-        let Some(link) = next else { break };
-        place.seq = link.seq;
-        place.hash = link.split.hash;
+        let Some(record) = next else { break };
+        place.seq = record.seq;
+        place.hash = record.split.hash;
         place.bytes += line.len() as u64 + 1;
     }
     Ok((place, (len > place.bytes).then(|| Rest { bytes: len - place.bytes })))

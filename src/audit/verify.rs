@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::chain::{Chain, Digest, GENESIS, Purpose};
+use super::commit::wait_for_lock;
 use super::head::{self, Found, HEAD, Head};
 use super::record::{self, Link};
 use super::segment::{self, LineRead};
@@ -13,6 +14,10 @@ use super::{AuditError, AuditKeys};
 
 /// Findings that are kept; the rest is counted.
 const FINDINGS_MAX: usize = 1000;
+
+/// How long a check waits for a commit to end. A process that cannot undo a failed commit keeps the lock; a copy of the
+/// directory without the file `lock` can be checked meanwhile.
+const LOCK_MS_MAX: u64 = 5_000;
 
 /// What [`verify`] saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,7 +135,7 @@ impl fmt::Display for Finding {
 /// every MAC. Reads only; may run beside processes that write.
 ///
 /// # Errors
-/// [`AuditError::Io`] if a file cannot be read. A log that is wrong is no error but a report with findings.
+/// [`AuditError::Io`] if a file cannot be read, [`AuditError::Locked`] if a writer does not let go of the log. A log that is wrong is no error but a report with findings.
 pub fn verify(dir: &Path, keys: Option<&AuditKeys>) -> Result<VerifyReport, AuditError> {
     let snapshot = Snapshot::take(dir, keys)?;
     let mut walk = Walk::new(&snapshot);
@@ -155,7 +160,7 @@ impl Snapshot {
         // A copy on an auditor's desk has no lock that matters, and may be on a read-only medium.
         let lock = File::open(dir.join("lock")).ok();
         if let Some(lock) = &lock {
-            lock.lock_shared().map_err(io("lock", dir.join("lock")))?;
+            wait_for_lock(|| lock.try_lock_shared(), LOCK_MS_MAX, &dir.join("lock"))?;
         }
         let (firsts, unexpected) = segment::list(dir).map_err(io("list", dir.to_path_buf()))?;
         let (head, chain) = match File::open(dir.join(HEAD)) {
@@ -247,8 +252,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn line(&mut self, name: &str, first: u64, number: u64, offset: u64, line: &[u8]) {
-        let Some(link) = record::read(line) else {
+    fn line(&mut self, name: &str, first: u64, number: u64, offset: u64, text: &[u8]) {
+        let Some(link) = record::read(text) else {
             self.finding(name, Some(number), Some(self.next), Fault::Changed);
             self.next += 1;
             self.prev = None;

@@ -44,7 +44,7 @@ pub(super) struct Waiting {
     pub(super) armed: Armed,
     pub(super) tell: oneshot::Sender<Result<Completion, AuditError>>,
     /// Given back with the answer.
-    pub(super) _waiting: OwnedSemaphorePermit,
+    pub(super) _place: OwnedSemaphorePermit,
 }
 
 /// The thread's state.
@@ -179,6 +179,8 @@ impl Writer {
     fn committed(&mut self, first: u64, waiting: Vec<Waiting>, count: usize, summary: bool) {
         let was_failing = self.counts.borrow().failing;
         let decided = waiting.len() as u64;
+        // Gives their places back, before the counts say so.
+        self.finished.drain(..count);
         self.counts.send_modify(|counts| {
             counts.decisions += decided;
             counts.completions += count as u64;
@@ -195,10 +197,8 @@ impl Writer {
         if was_failing {
             event::audit_recovered();
         }
-        // Gives their places back.
-        self.finished.drain(..count);
         for (sequence, one) in (first..).zip(waiting) {
-            let Waiting { decision, started, armed, tell, _waiting } = one;
+            let Waiting { decision, started, armed, tell, _place } = one;
             // Whoever asked may be gone: the guard is then dropped here, and says so in the log.
             drop(tell.send(Ok(Completion::new(sequence, decision.request, started, armed))));
         }

@@ -18,13 +18,20 @@ pub(super) async fn run(command: BucketCommand) -> Result<(), Failure> {
     site::close(region).await;
     done?;
     match class {
-        Some(class) if !none => output::line(&format!("records written to {bucket} are of class {class} at least")),
+        Some(class) if !none => {
+            output::line(&format!("records written to {bucket} are of class {class} at least"))
+        }
         _ => output::line(&format!("bucket {bucket} has no class rule")),
     }
     Ok(())
 }
 
-async fn set(region: &Site, tenant: &Tenant, bucket: &BucketName, class: Option<&ClassId>) -> Result<(), Failure> {
+async fn set(
+    region: &Site,
+    tenant: &Tenant,
+    bucket: &BucketName,
+    class: Option<&ClassId>,
+) -> Result<(), Failure> {
     if let Some(class) = class
         && region.catalogue().class(class).is_none()
     {

@@ -15,9 +15,11 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         let settings = Settings::load(config).map_err(|error| Failure::wrong_config(&error))?;
         regions = regions.or_else(|| settings.regions_dir.clone());
         if let Some(path) = &settings.overlay {
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::io("cannot read the overlay", &error))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::io("cannot read the overlay", &error))?;
             overlay = Some(
-                Overlay::parse(&path.display().to_string(), &text).map_err(|error| Failure::wrong_config(&error))?,
+                Overlay::parse(&path.display().to_string(), &text)
+                    .map_err(|error| Failure::wrong_config(&error))?,
             );
         }
         output::line(&format!("{}: the settings are sound", config.display()));
@@ -25,5 +27,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let report = catalogue::check(&source(regions.as_ref()), overlay.as_ref(), SystemClock.now())
         .map_err(|error| Failure::wrong_config(&error))?;
     output::line(&report.to_string());
-    if report.is_sound() { Ok(()) } else { Err(Failure::config("the catalogue is not sound; see the findings above")) }
+    if report.is_sound() {
+        Ok(())
+    } else {
+        Err(Failure::config("the catalogue is not sound; see the findings above"))
+    }
 }

@@ -46,7 +46,9 @@ async fn carry_out(region: &Site, command: CredentialCommand) -> Result<Shown, F
             Shown::Fresh(site::recorded(region, "credential.create", concerns, work).await?)
         }
         CredentialCommand::List { tenant, .. } => Shown::Known(registry.list_credentials(&tenant).await?),
-        CredentialCommand::Show { key_id, .. } => Shown::Known(vec![registry.show_credential(&key_id).await?]),
+        CredentialCommand::Show { key_id, .. } => {
+            Shown::Known(vec![registry.show_credential(&key_id).await?])
+        }
         CredentialCommand::Disable { key_id, .. } => {
             let concerns = |decision: &mut Decision| decision.credential = Some(key_id.clone());
             let work = registry.disable_credential(&key_id);

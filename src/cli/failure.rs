@@ -75,8 +75,13 @@ impl From<SiteError> for Failure {
     fn from(error: SiteError) -> Self {
         let code = match &error {
             SiteError::Folder { .. } => IO,
-            SiteError::NotBuilt { .. } | SiteError::Secret(_) | SiteError::Probe(_) | SiteError::Refused(_) => CONFIG,
-            SiteError::Store(_) | SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => UNAVAILABLE,
+            SiteError::NotBuilt { .. }
+            | SiteError::Secret(_)
+            | SiteError::Probe(_)
+            | SiteError::Refused(_) => CONFIG,
+            SiteError::Store(_) | SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => {
+                UNAVAILABLE
+            }
             SiteError::Audit(_)
             | SiteError::RootFile(_)
             | SiteError::Tenants(_)
@@ -91,7 +96,9 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::SelfTest(_) => FAILED,
-            StartError::RegionUnknown(_) | StartError::Tls { .. } | StartError::TlsKeyNotInFile { .. } => CONFIG,
+            StartError::RegionUnknown(_) | StartError::Tls { .. } | StartError::TlsKeyNotInFile { .. } => {
+                CONFIG
+            }
             StartError::Listen { .. } => UNAVAILABLE,
             StartError::Site { .. } => return Self::site(error),
         };

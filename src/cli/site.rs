@@ -33,7 +33,8 @@ impl Installation {
         let mut catalogue = Catalogue::load(&source(settings.regions_dir.as_ref()), now)
             .map_err(|error| Failure::wrong_config(&error))?;
         if let Some(path) = &settings.overlay {
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::io("cannot read the overlay", &error))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::io("cannot read the overlay", &error))?;
             let overlay = Overlay::parse(&path.display().to_string(), &text)
                 .map_err(|error| Failure::wrong_config(&error))?;
             catalogue = catalogue.overlaid(&overlay).map_err(|error| Failure::wrong_config(&error))?;
@@ -47,7 +48,8 @@ impl Installation {
         let catalogue =
             Catalogue::load(&source(regions), now).map_err(|error| Failure::wrong_config(&error))?;
         let ids = dev_order(&catalogue, now)?;
-        let settings = Settings::dev(data_dir, port_base, &ids).map_err(|error| Failure::wrong_config(&error))?;
+        let settings =
+            Settings::dev(data_dir, port_base, &ids).map_err(|error| Failure::wrong_config(&error))?;
         let overlay = settings.regions.iter().fold(Overlay::new("dev"), |overlay, region| {
             overlay.with_embedded(region.id.clone(), region.listen.data)
         });
@@ -86,6 +88,7 @@ impl Installation {
             metrics: Arc::new(Metrics::default()),
             clock: parts.clock,
             entropy: parts.entropy,
+            between: parts.between,
         })
     }
 }

@@ -28,7 +28,12 @@ pub(super) async fn run(command: TenantCommand) -> Result<(), Failure> {
 async fn carry_out(region: &Site, command: TenantCommand) -> Result<Vec<Tenant>, Failure> {
     let registry = region.registry();
     match command {
-        TenantCommand::Create { id, default_class, refuse_unclassified, site: SiteArgs { region: home, .. } } => {
+        TenantCommand::Create {
+            id,
+            default_class,
+            refuse_unclassified,
+            site: SiteArgs { region: home, .. },
+        } => {
             let unclassified =
                 if refuse_unclassified { Unclassified::Refused } else { Unclassified::TakesDefault };
             let new = NewTenant { id: id.clone(), home, default_class, unclassified };

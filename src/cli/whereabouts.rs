@@ -41,7 +41,11 @@ fn parse(uri: &str) -> Result<(BucketName, ObjectKey), Failure> {
 }
 
 /// Finds the record through whichever tenant owns the bucket; asking is recorded like any other reading.
-async fn find(region: &Site, bucket: &BucketName, key: &ObjectKey) -> Result<(Stored, Vec<Trace>, Tenant), Failure> {
+async fn find(
+    region: &Site,
+    bucket: &BucketName,
+    key: &ObjectKey,
+) -> Result<(Stored, Vec<Trace>, Tenant), Failure> {
     let owner = region.bucket_owner(bucket).await?;
     let tenants = region.registry().list_tenants().await?;
     let Some(tenant) = tenants.into_iter().find(|tenant| Some(tenant.code) == owner) else {
@@ -74,15 +78,22 @@ fn places(region: &Site, stored: &Stored) -> Vec<(&'static str, String, &'static
 }
 
 fn print(region: &Site, stored: &Stored, traces: &[Trace], tenant: &Tenant) {
-    output::line(&format!("tenant {} · class {} · {} clear, {} sealed", tenant.id, stored.class(),
-        output::bytes(stored.size_bytes()), output::bytes(stored.sealed_bytes())));
+    output::line(&format!(
+        "tenant {} · class {} · {} clear, {} sealed",
+        tenant.id,
+        stored.class(),
+        output::bytes(stored.size_bytes()),
+        output::bytes(stored.sealed_bytes())
+    ));
     let mut rows: Vec<Vec<String>> = places(region, stored)
         .into_iter()
         .map(|(what, at, how)| vec![what.to_owned(), at, how.to_owned()])
         .collect();
     for trace in traces {
         let how = match trace.observed_bytes {
-            Some(observed) if observed == trace.stored_bytes => format!("observed, {}", output::bytes(observed)),
+            Some(observed) if observed == trace.stored_bytes => {
+                format!("observed, {}", output::bytes(observed))
+            }
             Some(observed) => format!("observed with a WRONG LENGTH: {observed} for {}", trace.stored_bytes),
             None => "MISSING".to_owned(),
         };

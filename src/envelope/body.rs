@@ -40,6 +40,8 @@ pub struct BodySealer {
     segment_start: usize,
     position: u64,
     plaintext_bytes: usize,
+    /// An earlier call failed: lengths and segments may no longer agree.
+    broken: bool,
 }
 
 impl BodySealer {
@@ -77,6 +79,7 @@ impl BodySealer {
             segment_start,
             position: 0,
             plaintext_bytes: 0,
+            broken: false,
         })
     }
 
@@ -90,8 +93,17 @@ impl BodySealer {
         self.buffer.capacity()
     }
 
-    /// Takes the next clear bytes. A blob that would exceed [`BLOB_PLAINTEXT_BYTES_MAX`] is refused and must be dropped.
-    pub fn push(&mut self, mut clear: &[u8], random: &mut Random<'_>) -> Result<(), EnvelopeError> {
+    /// Takes the next clear bytes. After an error (no random bytes; more than [`BLOB_PLAINTEXT_BYTES_MAX`]) every further call fails.
+    pub fn push(&mut self, clear: &[u8], random: &mut Random<'_>) -> Result<(), EnvelopeError> {
+        if self.broken {
+            return Err(EnvelopeError::Cipher);
+        }
+        let result = self.take(clear, random);
+        self.broken = result.is_err();
+        result
+    }
+
+    fn take(&mut self, mut clear: &[u8], random: &mut Random<'_>) -> Result<(), EnvelopeError> {
         if clear.len() > BLOB_PLAINTEXT_BYTES_MAX - self.plaintext_bytes {
             return Err(EnvelopeError::LimitExceeded { what: "blob" });
         }
@@ -124,6 +136,9 @@ impl BodySealer {
     ) -> Result<SealedBody, EnvelopeError> {
         const ZEROS: [u8; 4096] = [0; 4096];
         let plaintext_bytes = self.plaintext_bytes;
+        if self.broken {
+            return Err(EnvelopeError::Cipher);
+        }
         let mut left = padding_bytes;
         while left > 0 {
             let some = left.min(ZEROS.len());
@@ -360,4 +375,94 @@ fn body_aad(version: &[u8; 16], blob: &[u8; 16], ordinal: u32) -> [u8; 36] {
     aad[16..32].copy_from_slice(blob);
     aad[32..].copy_from_slice(&ordinal.to_be_bytes());
     aad
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::envelope::{Binding, Kek, Locator, Manifest, Sealer};
+
+    fn dek() -> Dek {
+        let slug = |text: &str| text.parse().unwrap();
+        let (environment, region) = (slug("test"), slug("fr"));
+        let binding = Binding { environment, region, tenant: [1; 16], class: 1, version: [2; 16] };
+        Dek::generate(binding, &mut counting()).unwrap()
+    }
+
+    fn counting() -> impl FnMut(&mut [u8]) -> Result<(), crate::envelope::RandomFailed> {
+        let mut next = 0_u8;
+        move |out| {
+            next = next.wrapping_add(1);
+            out.fill(next);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_body_of_the_expected_length_is_neither_moved_nor_copied() {
+        let dek = dek();
+        let kek = Kek::new([3; 16], 1, 0, Zeroizing::new([4; 32]));
+        let locator = Locator {
+            bucket: "b".into(),
+            key: b"k".to_vec(),
+            s3_version: String::new(),
+            null_version: true,
+            created_ms: 0,
+            subject: Vec::new(),
+        };
+        let sealer = Sealer { dek: &dek, kek: &kek, subject_key: None, locator: &locator };
+        let manifest = Manifest { entity_tag: "0".repeat(32), ..Manifest::default() };
+        for (bytes, piece) in [(0, 1), (65_536, 4_096), (200_000, 1_500), (200_000, 200_000)] {
+            let random = &mut counting();
+            let headroom = sealer.headroom_bytes(Some(&manifest));
+            let mut body = BodySealer::new(&dek, [5; 16], 0, headroom, bytes, random).unwrap();
+            let (start, capacity) = (body.buffer.as_ptr(), body.capacity_bytes());
+            for clear in vec![7; bytes].chunks(piece) {
+                body.push(clear, random).unwrap();
+            }
+            assert_eq!((body.buffer.as_ptr(), body.capacity_bytes()), (start, capacity), "the buffer grew");
+            let body = body.finish(0, random).unwrap();
+            assert_eq!(body.buffer.len(), body.buffer.capacity(), "exactly as long as foreseen");
+            let sealed_at = body.buffer[headroom..].as_ptr();
+            let version = sealer.version_with_body(manifest.clone(), body, random).unwrap();
+            let record_bytes = version.record.as_bytes().len();
+            assert!(record_bytes <= headroom, "{record_bytes} > {headroom}");
+            assert_eq!(version.blob.as_bytes()[record_bytes..].as_ptr(), sealed_at, "the body was copied");
+        }
+    }
+
+    #[test]
+    fn the_headroom_foreseen_holds_any_record_of_that_metadata() {
+        let dek = dek();
+        let kek = Kek::new([3; 16], 1, 0, Zeroizing::new([4; 32]));
+        let locator = Locator {
+            bucket: "bucket".into(),
+            key: vec![b'k'; 1_024],
+            s3_version: "v".repeat(64),
+            null_version: false,
+            created_ms: 1,
+            subject: vec![b's'; 256],
+        };
+        let sealer = Sealer { dek: &dek, kek: &kek, subject_key: None, locator: &locator };
+        let sha256 = crate::envelope::Checksum {
+            algorithm: crate::envelope::ChecksumAlgorithm::Sha256,
+            kind: crate::envelope::ChecksumKind::FullObject,
+            digest: [0; 32].into(),
+        };
+        for text_bytes in [0, 1, 100, 255, 256, 2_000] {
+            let mut manifest = Manifest { entity_tag: "0".repeat(32), ..Manifest::default() };
+            manifest.user_metadata = vec![("n".repeat(text_bytes), "v".repeat(text_bytes))];
+            manifest.content.content_type = Some("t".repeat(text_bytes));
+            let headroom = sealer.headroom_bytes(Some(&manifest));
+            // Checksums become known when the body has ended.
+            manifest.checksums = vec![sha256.clone(); 5];
+            let random = &mut counting();
+            let body =
+                BodySealer::new(&dek, [5; 16], 0, headroom, 0, random).unwrap().finish(0, random).unwrap();
+            let version = sealer.version_with_body(manifest, body, random).unwrap();
+            assert!(version.record.as_bytes().len() <= headroom, "{text_bytes}");
+        }
+    }
 }

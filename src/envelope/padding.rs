@@ -1,4 +1,4 @@
-//! `Padmé` (Nikitin et al., PoPETS 2019, "Reducing Metadata Leakage from Encrypted Files"): lengths leak O(log log L) bits.
+//! Padmé (Nikitin et al., PETS 2019, "Reducing Metadata Leakage from Encrypted Files"): lengths leak O(log log L) bits.
 
 /// The length to which `bytes` is padded: at most 12 % more, less the longer it is. `None` if that exceeds 64 bits.
 pub fn padme(bytes: u64) -> Option<u64> {

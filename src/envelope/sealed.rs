@@ -7,7 +7,23 @@ use bytes::Bytes;
 use super::error::EnvelopeError;
 use super::header::{Header, Kind};
 
-/// One stored blob, complete. It has no public constructor.
+/// One stored blob, complete. It has no public constructor, so plaintext cannot be passed off as one:
+///
+/// ```compile_fail,E0624
+/// use terroir::envelope::{Header, Sealed};
+/// fn stored(header: &Header) -> Sealed {
+///     Sealed::new(bytes::Bytes::from_static(b"plaintext"), header).unwrap()
+/// }
+/// ```
+///
+/// The same with something the envelope sealed:
+///
+/// ```
+/// use terroir::envelope::{SealedVersion, Sealed};
+/// fn stored(version: SealedVersion) -> Sealed {
+///     version.blob
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed {
     bytes: Bytes,
@@ -20,6 +36,12 @@ impl Sealed {
     pub(super) fn new(bytes: Bytes, header: &Header) -> Result<Self, EnvelopeError> {
         header.check_stored_bytes(bytes.len() as u64)?;
         Ok(Self { bytes, blob: header.blob, kind: header.kind })
+    }
+
+    /// What a test of a store says was sealed: any bytes, of any length.
+    #[cfg(feature = "testing")]
+    pub fn for_tests(blob: [u8; 16], bytes: Bytes) -> Self {
+        Self { bytes, blob, kind: Kind::Body }
     }
 
     /// Length in the store.

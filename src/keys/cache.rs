@@ -157,12 +157,6 @@ where
         });
     }
 
-    /// Values and failures held now.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        read(&self.inner.slots).len()
-    }
-
     fn slot(&self, key: &K) -> Result<Arc<Slot<V>>, KeysError> {
         let found = read(&self.inner.slots).get(key).map(Arc::clone);
         let slot = match found {

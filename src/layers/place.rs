@@ -54,11 +54,15 @@ impl Place {
                 },
             }),
             Call::PutObject(put) => self.write(tenant, &put.object.bucket, &put.labels).await,
-            Call::CreateMultipartUpload(create) => self.write(tenant, &create.object.bucket, &create.labels).await,
+            Call::CreateMultipartUpload(create) => {
+                self.write(tenant, &create.object.bucket, &create.labels).await
+            }
             Call::UploadPart(part) => self.part(tenant, &part.upload).await,
             Call::CompleteMultipartUpload(complete) => self.part(tenant, &complete.upload).await,
             Call::GetObject(_) | Call::HeadObject(_) => Ok(Operation::Read),
-            Call::DeleteObject(_) | Call::DeleteObjects(_) | Call::AbortMultipartUpload(_) => Ok(Operation::Delete),
+            Call::DeleteObject(_) | Call::DeleteObjects(_) | Call::AbortMultipartUpload(_) => {
+                Ok(Operation::Delete)
+            }
             Call::HeadBucket(_)
             | Call::DeleteBucket(_)
             | Call::BucketLocation(_)
@@ -90,11 +94,7 @@ impl Place {
         Ok(Operation::Write(AskedClass { header: labels.class.clone(), bucket, ..AskedClass::default() }))
     }
 
-    async fn part(
-        &self,
-        tenant: TenantCode,
-        upload: &UploadRef,
-    ) -> Result<Operation, S3Error> {
+    async fn part(&self, tenant: TenantCode, upload: &UploadRef) -> Result<Operation, S3Error> {
         Ok(Operation::Part { class: self.operations.upload_class(tenant, upload).await? })
     }
 
@@ -166,7 +166,9 @@ fn answer_to(refusal: &Refusal) -> S3Error {
         Refusal::LocationUnknown { .. } | Refusal::LocationElsewhere { .. } => {
             S3Error::because(Code::IllegalLocationConstraint, message)
         }
-        Refusal::ClassUnknown { .. } | Refusal::ClassMissing => S3Error::because(Code::InvalidArgument, message),
+        Refusal::ClassUnknown { .. } | Refusal::ClassMissing => {
+            S3Error::because(Code::InvalidArgument, message)
+        }
         Refusal::TenantSuspended
         | Refusal::RegionUnknown { .. }
         | Refusal::ClassNotInRegion { .. }

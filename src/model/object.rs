@@ -12,24 +12,25 @@ pub const USER_METADATA_BYTES_MAX: usize = 2048;
 /// User metadata under this prefix (after `x-amz-meta-`) speaks to terroir: `terroir-class`, `terroir-subject`.
 pub const SYSTEM_METADATA_PREFIX: &str = "terroir-";
 
-/// An entity tag: 32 random lowercase hex digits, with `-parts` for a multipart object.
+/// An entity tag: 32 random lowercase hex digits and `-parts`, where an object written in one piece has one part.
 ///
-/// Random, not a digest: a digest of a short record in clear can be guessed at millions of tries a second.
+/// Random, not a digest: a digest of a short record in clear can be guessed at millions of tries a second. Always with
+/// `-parts`: a tag of 32 hex digits alone is an MD5 to clients that look (rclone compares it with the file's and reports
+/// corruption), and S3's own tags of this form never are one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ETag(Box<str>);
 
 impl ETag {
     /// A fresh tag for an object written in one piece.
     pub fn random(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        let mut bytes = [0; 16];
-        entropy.fill(&mut bytes)?;
-        Ok(Self(hex::encode(bytes).into()))
+        Self::random_multipart(entropy, 1)
     }
 
     /// A fresh tag for an object completed from `parts` parts.
     pub fn random_multipart(entropy: &dyn Entropy, parts: usize) -> Result<Self, EntropyError> {
-        let plain = Self::random(entropy)?;
-        Ok(Self(format!("{}-{parts}", plain.0).into()))
+        let mut bytes = [0; 16];
+        entropy.fill(&mut bytes)?;
+        Ok(Self(format!("{}-{parts}", hex::encode(bytes)).into()))
     }
 
     /// The tag without quotes.

@@ -66,9 +66,10 @@ fn answer(error: &VaultError) -> S3Error {
             format!("Part {number} is smaller than 5 MiB, which only the last part may be."),
         ),
         VaultError::TooLarge => Code::EntityTooLarge.into(),
-        VaultError::WholeMismatch { what: "length" } => {
-            S3Error::because(Code::InvalidRequest, "The parts' lengths do not add up to x-amz-mp-object-size.")
-        }
+        VaultError::WholeMismatch { what: "length" } => S3Error::because(
+            Code::InvalidRequest,
+            "The parts' lengths do not add up to x-amz-mp-object-size.",
+        ),
         VaultError::WholeMismatch { .. } => Code::BadDigest.into(),
         VaultError::PreconditionFailed => Code::PreconditionFailed.into(),
         VaultError::RangeOutside => Code::InvalidRange.into(),
@@ -77,10 +78,14 @@ fn answer(error: &VaultError) -> S3Error {
             Code::InternalError,
             "The stored record failed verification and is not served. Tell the operator the request id.",
         ),
-        VaultError::Seal(_) | VaultError::ClassUnknown { .. } | VaultError::Interrupted => Code::InternalError.into(),
+        VaultError::Seal(_) | VaultError::ClassUnknown { .. } | VaultError::Interrupted => {
+            Code::InternalError.into()
+        }
         VaultError::Exhausted(_) => S3Error::new(Code::SlowDown).with_retry_after_s(1),
         VaultError::Store(_) => unavailable("The store of this region"),
-        VaultError::Index(IndexError::Overloaded { .. }) => S3Error::new(Code::SlowDown).with_retry_after_s(1),
+        VaultError::Index(IndexError::Overloaded { .. }) => {
+            S3Error::new(Code::SlowDown).with_retry_after_s(1)
+        }
         VaultError::Index(_) => unavailable("The index of this region"),
         VaultError::Keys(_) => unavailable("The key service of this region"),
         VaultError::Entropy(_) => unavailable("The random number generator of this machine"),

@@ -128,7 +128,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let piece = match &mut this.content {
             Content::Whole(bytes) if bytes.is_empty() => None,
@@ -150,7 +153,11 @@ impl http_body::Body for Body {
             }
             Some(Err(error)) => {
                 tracing::error!(error = %Chain(&error), "an answer was broken off");
-                let outcome = if error.is_corruption() { Outcome::Corrupt } else { Outcome::Error { code: "broken-off" } };
+                let outcome = if error.is_corruption() {
+                    Outcome::Corrupt
+                } else {
+                    Outcome::Error { code: "broken-off" }
+                };
                 this.finish(outcome);
                 Some(Err(BodyError))
             }

@@ -68,7 +68,9 @@ pub(super) async fn parts(context: &Context<'_>, call: &ListParts) -> Result<Ans
 
 pub(super) async fn uploads(context: &Context<'_>, call: &ListMultipartUploads) -> Result<Answer, Failure> {
     if call.delimiter.is_some() {
-        return Err(S3Error::not_implemented("ListMultipartUploads with a delimiter is not implemented.").into());
+        return Err(
+            S3Error::not_implemented("ListMultipartUploads with a delimiter is not implemented.").into()
+        );
     }
     let after = call.key_marker.as_deref().map(|key| (key, call.upload_id_marker));
     let page =

@@ -45,7 +45,11 @@ impl Operations {
     }
 
     /// The class rule of a tenant's bucket: part of the question placement is asked.
-    pub async fn bucket_rule(&self, tenant: TenantCode, bucket: &BucketName) -> Result<Option<ClassId>, S3Error> {
+    pub async fn bucket_rule(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+    ) -> Result<Option<ClassId>, S3Error> {
         self.vault.bucket_rule(tenant, bucket).await.map_err(|error| failure(&error).answer)
     }
 
@@ -107,9 +111,7 @@ where
         Call::AbortMultipartUpload(upload) => uploads::abort(context, &upload).await,
         Call::ListParts(list) => lists::parts(context, &list).await,
         Call::ListMultipartUploads(list) => lists::uploads(context, &list).await,
-        Call::Unsupported(unsupported) => {
-            Err(S3Error::not_implemented(unsupported.reason).into())
-        }
+        Call::Unsupported(unsupported) => Err(S3Error::not_implemented(unsupported.reason).into()),
     }
 }
 

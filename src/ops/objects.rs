@@ -55,7 +55,11 @@ where
     }
 }
 
-pub(super) async fn put<B>(context: &Context<'_>, call: PutObject, content: Content<B>) -> Result<Answer, Failure>
+pub(super) async fn put<B>(
+    context: &Context<'_>,
+    call: PutObject,
+    content: Content<B>,
+) -> Result<Answer, Failure>
 where
     B: HttpBody<Data = Bytes> + Unpin + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -130,7 +134,11 @@ pub(super) async fn head(context: &Context<'_>, read: &ReadObject) -> Result<Ans
 }
 
 /// The answer to a conditional read that does not go on: 304 or 412.
-fn not_proceeding(context: &Context<'_>, stored: &Stored, read: &ReadObject) -> Result<Option<Answer>, Failure> {
+fn not_proceeding(
+    context: &Context<'_>,
+    stored: &Stored,
+    read: &ReadObject,
+) -> Result<Option<Answer>, Failure> {
     match reply::evaluate(&read.conditions, stored.etag(), stored.modified()) {
         Outcome::Proceed => Ok(None),
         Outcome::Failed => Err(S3Error::new(Code::PreconditionFailed).into()),
@@ -185,7 +193,11 @@ pub(super) async fn delete_many<B>(
 }
 
 /// What every answer about a record carries: which region, which class.
-pub(super) fn about_record(context: &Context<'_>, answer: &mut Answer, class: &ClassId) -> Result<(), Failure> {
+pub(super) fn about_record(
+    context: &Context<'_>,
+    answer: &mut Answer,
+    class: &ClassId,
+) -> Result<(), Failure> {
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| S3Error::new(Code::InternalError));
     let headers = answer.headers_mut();
     headers.insert(REGION_HEADER, value(context.decided.region().as_str())?);

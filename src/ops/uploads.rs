@@ -29,7 +29,11 @@ pub(super) async fn create(context: &Context<'_>, call: CreateMultipartUpload) -
     Ok(answer)
 }
 
-pub(super) async fn part<B>(context: &Context<'_>, call: &UploadPart, content: Content<B>) -> Result<Answer, Failure>
+pub(super) async fn part<B>(
+    context: &Context<'_>,
+    call: &UploadPart,
+    content: Content<B>,
+) -> Result<Answer, Failure>
 where
     B: HttpBody<Data = Bytes> + Unpin + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -100,7 +104,9 @@ fn whole(
     }
     let sums = parts.iter().map(|part| (part.size_bytes, part.checksums.as_slice()));
     match (whole_checksum(algorithm, kind, sums), &call.checksum) {
-        (Some(found), Some(said)) if found.algorithm != said.algorithm || found.digest != said.digest => Err(mismatch),
+        (Some(found), Some(said)) if found.algorithm != said.algorithm || found.digest != said.digest => {
+            Err(mismatch)
+        }
         (None, Some(_)) => Err(mismatch),
         (found, _) => Ok(found.into_iter().collect()),
     }

@@ -167,7 +167,7 @@ impl WriteCondition {
     }
 }
 
-/// `PutObject`. The body, its framing, length and checksums are [`super::payload`]'s.
+/// `PutObject`. The body, its framing, length and checksums are [`super::PayloadPlan`]'s.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutObject {
     /// Where to.

@@ -100,7 +100,7 @@ pub(super) enum Digester {
     /// `Content-MD5`.
     Md5(Md5),
     /// CRC-32, CRC-32C or CRC-64/NVME, with the digest's length in bytes.
-    Crc(crc_fast::Digest, usize),
+    Crc(Box<crc_fast::Digest>, usize),
     /// SHA-1 or SHA-256.
     Sha(digest::Context),
 }
@@ -118,7 +118,7 @@ impl Digester {
 
     /// For a checksum.
     pub(super) fn of(algorithm: ChecksumAlgorithm) -> Self {
-        let crc = |kind| Self::Crc(crc_fast::Digest::new(kind), algorithm.digest_bytes());
+        let crc = |kind| Self::Crc(Box::new(crc_fast::Digest::new(kind)), algorithm.digest_bytes());
         match algorithm {
             ChecksumAlgorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
             ChecksumAlgorithm::Crc32c => crc(CrcAlgorithm::Crc32Iscsi),

@@ -80,8 +80,16 @@ mod tests {
     fn a_part_without_the_announced_checksum_gives_no_whole() {
         let sha = [checksum(ChecksumAlgorithm::Sha256, b"x")];
         let parts = [(1, sha.as_slice())];
-        assert_eq!(whole_checksum(ChecksumAlgorithm::Crc32, ChecksumKind::Composite, parts.into_iter()), None);
-        assert_eq!(whole_checksum(ChecksumAlgorithm::Sha256, ChecksumKind::FullObject, parts.into_iter()), None);
-        assert!(whole_checksum(ChecksumAlgorithm::Sha256, ChecksumKind::Composite, parts.into_iter()).is_some());
+        assert_eq!(
+            whole_checksum(ChecksumAlgorithm::Crc32, ChecksumKind::Composite, parts.into_iter()),
+            None
+        );
+        assert_eq!(
+            whole_checksum(ChecksumAlgorithm::Sha256, ChecksumKind::FullObject, parts.into_iter()),
+            None
+        );
+        assert!(
+            whole_checksum(ChecksumAlgorithm::Sha256, ChecksumKind::Composite, parts.into_iter()).is_some()
+        );
     }
 }

@@ -24,4 +24,4 @@ pub use inbound::{Inbound, InboundError, Paced, Peer, TooSlow};
 pub use limits::Limits;
 pub use linger::discard;
 pub use serve::{Drained, Server, serve};
-pub use tls::{TlsError, TlsFiles, load_tls};
+pub use tls::{TlsConfig, TlsError, TlsFiles, load_tls};

@@ -1,7 +1,6 @@
 //! The accept loop and the drain.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +74,7 @@ where
                     let one = one_connection(tcp, address, Arc::clone(&server), service.clone(), stop.clone());
                     connections.spawn(one);
                 }
-                Ok((tcp, _)) => turn_away(tcp, &server),
+                Ok((tcp, _)) => turn_away(&tcp, &server),
                 Err(error) => {
                     event::accept_failed(&error);
                     // Out of descriptors, most likely: trying again at once would spin.
@@ -91,28 +90,26 @@ where
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// One connection from accept to close.
-fn one_connection<S, B>(
+async fn one_connection<S, B>(
     tcp: TcpStream,
     address: SocketAddr,
     server: Arc<Server>,
     service: S,
     stop: CancellationToken,
-) -> impl Future<Output = Ended> + Send
+) -> Ended
 where
     S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible> + Clone + Send + Unpin + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    async move {
-        let metrics = Arc::clone(&server.metrics);
-        let _open = metrics.connections().hold();
-        // Answers are written whole; waiting for more of them (Nagle) only delays.
-        let _ = tcp.set_nodelay(true);
-        let peer = Peer { address, tls: server.tls.is_some() };
-        let Some(socket) = handshake(tcp, &server, &stop).await else { return Ended::default() };
-        connection::run(socket, peer, server, service, stop.cancelled_owned()).await
-    }
+    let metrics = Arc::clone(&server.metrics);
+    let _open = metrics.connections().hold();
+    // Answers are written whole; waiting for more of them (Nagle) only delays.
+    let _ = tcp.set_nodelay(true);
+    let peer = Peer { address, tls: server.tls.is_some() };
+    let Some(socket) = handshake(tcp, &server, &stop).await else { return Ended::default() };
+    connection::run(socket, peer, server, service, stop.cancelled_owned()).await
 }
 
 /// TLS, if there is any to speak. `None` if it failed, took too long, or the drain began.
@@ -143,7 +140,7 @@ const TOO_MANY: &[u8] =
 
 /// Tells a client that there are too many, as far as that is free: one write into an empty socket buffer. Under TLS it would
 /// cost a handshake, the dearest thing we do, so the connection is just closed.
-fn turn_away(tcp: TcpStream, server: &Server) {
+fn turn_away(tcp: &TcpStream, server: &Server) {
     server.metrics.connections_refused().increment();
     if server.tls.is_none() {
         let _ = tcp.try_write(TOO_MANY);

@@ -7,6 +7,9 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+/// A listener's TLS, ready to be used.
+pub type TlsConfig = ServerConfig;
+
 /// Where a listener's certificate chain and private key are, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {

@@ -491,7 +491,7 @@ mod tests {
         let histogram = Histogram::default();
         histogram.observe(Duration::from_micros(250));
         histogram.observe(Duration::from_micros(251));
-        histogram.observe(Duration::from_secs(3600));
+        histogram.observe(Duration::from_hours(1));
         let counts: Vec<u64> = histogram.buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
         assert_eq!((counts[0], counts[1], counts[DURATION_BOUNDS_US.len()]), (1, 1, 1));
         assert_eq!(histogram.count(), 3);

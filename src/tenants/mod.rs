@@ -14,3 +14,6 @@ pub use error::TenantsError;
 pub use registry::{
     Accepts, CREDENTIALS_MAX, CREDENTIALS_PER_TENANT_MAX, CredentialSummary, NewTenant, Registry, TENANTS_MAX,
 };
+
+#[cfg(test)]
+mod tests;

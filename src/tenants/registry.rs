@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::TenantsError;
 use super::sealed_row::{self, CREDENTIAL, Rowed, TENANT};
+use crate::catalogue::Catalogue;
 use crate::index::{DirectoryRow, Index, IndexError, PutRow};
 use crate::keys::Ring;
 use crate::model::{
@@ -31,13 +32,22 @@ const LABEL_BYTES_MAX: usize = 64;
 /// Tries of a read-change-write when others change the same row.
 const TRIES_MAX: usize = 3;
 
-/// What the catalogue allows in this region: made by the caller from the catalogue.
+/// What the catalogue allows in this region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepts {
     /// The region of this directory: in the catalogue, and the only home its tenants may have.
     pub region: RegionId,
     /// The classes of the register that this region may hold.
     pub classes: BTreeSet<ClassId>,
+}
+
+impl Accepts {
+    /// What `catalogue` says of `region`; `None` if it has no such region.
+    pub fn of(catalogue: &Catalogue, region: &RegionId) -> Option<Self> {
+        catalogue.region(region)?;
+        let allowed = catalogue.classes().into_iter().filter(|class| class.allowed_regions.contains(region));
+        Some(Self { region: region.clone(), classes: allowed.map(|class| class.id.clone()).collect() })
+    }
 }
 
 /// A tenant to be created.

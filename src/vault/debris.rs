@@ -73,7 +73,13 @@ impl Sweeper {
     }
 }
 
-async fn enqueue(index: &dyn Index, clock: &dyn Clock, delay: Duration, tenant: TenantCode, blobs: Vec<BlobId>) {
+async fn enqueue(
+    index: &dyn Index,
+    clock: &dyn Clock,
+    delay: Duration,
+    tenant: TenantCode,
+    blobs: Vec<BlobId>,
+) {
     const ATTEMPTS_MAX: u32 = 5;
     let mut pause = Duration::from_millis(100);
     for _ in 0..ATTEMPTS_MAX {
@@ -87,5 +93,8 @@ async fn enqueue(index: &dyn Index, clock: &dyn Clock, delay: Duration, tenant: 
             Err(_) => break,
         }
     }
-    tracing::warn!(blobs = blobs.len(), "blobs of a failed write could not be queued and were left to the scrubber");
+    tracing::warn!(
+        blobs = blobs.len(),
+        "blobs of a failed write could not be queued and were left to the scrubber"
+    );
 }

@@ -58,7 +58,10 @@ impl Vault {
             .map_err(VaultError::opening)?;
         // The row's own copies of sealed facts are for lists; here they must agree, or somebody edited the index.
         if open.root.manifest.entity_tag != row.etag.as_str() || open.root.plaintext_bytes != row.size {
-            return Err(VaultError::Corrupt { what: "the index row disagrees with the sealed record", source: None });
+            return Err(VaultError::Corrupt {
+                what: "the index row disagrees with the sealed record",
+                source: None,
+            });
         }
         let meta = meta_of(&open.root.manifest);
         Ok(Stored { vault: self.clone(), placement: Placement::clone(decided), row, open, meta })
@@ -213,7 +216,9 @@ impl Reading {
 
     /// Fetches ahead if there is memory for it now; without, the next blob is fetched when it is its turn.
     async fn prefetch(&mut self) -> Result<(), VaultError> {
-        let Some(range) = self.plan.peek(&self.open, &self.range, &self.fetcher).await? else { return Ok(()) };
+        let Some(range) = self.plan.peek(&self.open, &self.range, &self.fetcher).await? else {
+            return Ok(());
+        };
         let Some(lease) = self.fetcher.vault.parts.memory.try_lease(memory_of(range)) else { return Ok(()) };
         let (fetcher, range) = (self.fetcher.clone(), range.clone());
         self.plan.take();
@@ -288,7 +293,8 @@ impl Fetcher {
         let at = Location::of(&self.placement, BlobId::from_bytes(range.entry.blob));
         let opener =
             BodyOpener::new(&self.dek, &range.entry, Implementation::AwsLc).map_err(VaultError::opening)?;
-        let sealed = self.vault.parts.store.read(&at, range.stored.clone()).await.map_err(VaultError::reading)?;
+        let sealed =
+            self.vault.parts.store.read(&at, range.stored.clone()).await.map_err(VaultError::reading)?;
         let mut clear = Vec::with_capacity(sealed.len());
         range.open(&opener, &sealed, &mut clear).map_err(VaultError::opening)?;
         Ok(clear.into())

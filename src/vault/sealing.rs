@@ -8,8 +8,8 @@ use crate::envelope::{self, Binding, Dek, Expected, Kek, Locator, Manifest, Rand
 use crate::index::NewBlob;
 use crate::keys::{KekHandle, KekSpec};
 use crate::model::{
-    BlobId, BucketName, Checksum, ChecksumAlgorithm, ChecksumKind, ClassCode, ClassId, ContentHeaders, Entropy,
-    ETag, KekId, ObjectKey, ObjectMeta, TenantCode, UserMetadata, VersionId,
+    BlobId, BucketName, Checksum, ChecksumAlgorithm, ChecksumKind, ClassCode, ClassId, ContentHeaders, ETag,
+    Entropy, KekId, ObjectKey, ObjectMeta, TenantCode, UserMetadata, VersionId,
 };
 
 use super::{Decided, Treatment, Vault, VaultError};

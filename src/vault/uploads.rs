@@ -9,7 +9,9 @@ mod descriptor;
 
 use bytes::Bytes;
 
-use crate::index::{self, AbortOutcome, CreateUpload, ListParts, ListUploads, PartsPage, PutPart, UploadLookup, UploadsPage};
+use crate::index::{
+    self, AbortOutcome, CreateUpload, ListParts, ListUploads, PartsPage, PutPart, UploadLookup, UploadsPage,
+};
 use crate::model::{
     BlobId, BucketName, Checksum, ChecksumAlgorithm, ChecksumKind, ClassId, ETag, ObjectKey, ObjectMeta,
     TenantCode, UploadId,
@@ -159,8 +161,13 @@ impl Vault {
         let entries = self.cut(decided, &mut feed, &opened.sealing, &cut, first, &mut debris).await?;
         let checksums = feed.verified().await?;
         let etag = ETag::random(self.entropy()).map_err(VaultError::Entropy)?;
-        let descriptor = PartDescriptor::new(&entries, &checksums)
-            .seal(&opened.sealing, upload, number, &etag, self.entropy())?;
+        let descriptor = PartDescriptor::new(&entries, &checksums).seal(
+            &opened.sealing,
+            upload,
+            number,
+            &etag,
+            self.entropy(),
+        )?;
         let part = index::NewPart {
             upload,
             number,
@@ -263,7 +270,11 @@ impl Vault {
         }
     }
 
-    async fn open_upload_row(&self, decided: &Decided, row: index::Upload) -> Result<OpenedUpload, VaultError> {
+    async fn open_upload_row(
+        &self,
+        decided: &Decided,
+        row: index::Upload,
+    ) -> Result<OpenedUpload, VaultError> {
         let tenant = decided.tenant_code();
         let treatment = self.treatment(row.class_code)?;
         let handle = self.kek_of(tenant, &treatment.kek, row.kek, row.kek_epoch).await?;

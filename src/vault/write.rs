@@ -109,7 +109,10 @@ impl Vault {
         debris.may_hold(blob);
         self.parts.store.put(&Location::of(decided, blob), sealed.blob).await.map_err(VaultError::Store)?;
         let record = sealed.record.into_bytes();
-        Ok((draft.version(decided, sealing, clear_bytes, record, vec![stored], self.parts.clock.now()), checksums))
+        Ok((
+            draft.version(decided, sealing, clear_bytes, record, vec![stored], self.parts.clock.now()),
+            checksums,
+        ))
     }
 
     async fn many_blobs<S: Source>(
@@ -127,8 +130,7 @@ impl Vault {
         let mut manifest = manifest_of(&draft.write.meta, draft.etag, register_version(decided));
         manifest.checksums = checksums.iter().map(super::sealing::to_sealed).collect();
         let mut blobs = new_blobs(&entries);
-        let (record, record_blob) =
-            self.store_record(decided, sealing, manifest, entries, debris).await?;
+        let (record, record_blob) = self.store_record(decided, sealing, manifest, entries, debris).await?;
         blobs.push(record_blob);
         Ok((draft.version(decided, sealing, clear_bytes, record, blobs, self.parts.clock.now()), checksums))
     }

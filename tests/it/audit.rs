@@ -43,7 +43,10 @@ const OK: Ended = Ended::new(Outcome::Ok, Some(200));
 
 /// All records of a log as text, in order.
 fn lines(dir: &Path) -> Vec<String> {
-    segments(dir).iter().flat_map(|path| fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    segments(dir)
+        .iter()
+        .flat_map(|path| fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
@@ -99,7 +102,7 @@ async fn every_way_to_end_is_recorded_and_silence_is_dropped() {
     ];
     let mut expected = Vec::new();
     for (outcome, text) in endings {
-        let (_, completion) = log.record(decision("r"), ()).await.unwrap().into_parts();
+        let ((), completion) = log.record(decision("r"), ()).await.unwrap().into_parts();
         expected.push(format!("\"decision\":{},\"request\":\"r\",{text}", completion.decision()));
         if outcome == Outcome::Dropped {
             drop(completion);
@@ -140,7 +143,7 @@ async fn durations_come_from_the_injected_clock() {
     let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_800_000_000)));
     let (region, environment) = ("fr".parse().unwrap(), "test".parse().unwrap());
     let log = Log::open(dir.path(), &region, &environment, keys(), clock.clone()).unwrap();
-    let (_, completion) = log.record(decision("r"), ()).await.unwrap().into_parts();
+    let ((), completion) = log.record(decision("r"), ()).await.unwrap().into_parts();
     clock.advance(Duration::from_millis(1234));
     completion.finish(OK);
     log.close(PLENTY).await.unwrap();
@@ -179,7 +182,10 @@ async fn a_record_added_without_the_key_is_found_with_it() {
     copy_dir(dir.path(), elsewhere.path());
     let last = lines(dir.path()).pop().unwrap();
     let hash = &last[last.len() - 66..last.len() - 2];
-    let body = format!("{{\"v\":1,\"seq\":9,\"time\":\"x\",\"prev\":\"{hash}\",\"kind\":\"decision\",\"mac\":\"{}\"", "0".repeat(64));
+    let body = format!(
+        "{{\"v\":1,\"seq\":9,\"time\":\"x\",\"prev\":\"{hash}\",\"kind\":\"decision\",\"mac\":\"{}\"",
+        "0".repeat(64)
+    );
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
     let forged = format!("{body},\"hash\":\"{}\"}}\n", hex::encode(digest.as_ref()));
     append(segments(dir.path()).last().unwrap(), forged.as_bytes());
@@ -207,7 +213,11 @@ async fn a_torn_write_behind_the_head_is_cut_off_and_recorded() {
     assert_eq!(faults(dir.path()), [Fault::Torn]);
     open(dir.path()).unwrap().close(PLENTY).await.unwrap();
     clean(dir.path());
-    assert!(lines(dir.path()).iter().any(|line| line.contains("\"kind\":\"opened\"") && line.contains("\"cut_bytes\":18,")));
+    assert!(
+        lines(dir.path())
+            .iter()
+            .any(|line| line.contains("\"kind\":\"opened\"") && line.contains("\"cut_bytes\":18,"))
+    );
 }
 
 #[tokio::test]
@@ -320,7 +330,8 @@ async fn several_writers_share_one_chain() {
     let dir = TempDir::new().unwrap();
     let logs: Vec<_> = (0..3).map(|_| open_with(dir.path(), small_segments()).unwrap()).collect();
     for round in 0..10 {
-        let all = logs.iter().enumerate().map(|(who, log)| log.record(decision(&format!("w{who}-{round}")), ()));
+        let all =
+            logs.iter().enumerate().map(|(who, log)| log.record(decision(&format!("w{who}-{round}")), ()));
         for recorded in join_all(all).await {
             recorded.unwrap().into_parts().1.finish(OK);
         }
@@ -349,7 +360,9 @@ async fn a_process_that_died_in_a_write_is_repaired_by_the_next_writer() {
 #[tokio::test]
 async fn a_full_queue_refuses_instead_of_growing() {
     let dir = TempDir::new().unwrap();
-    let log = open_with(dir.path(), Options { waiting_records_max: 3, lock_ms_max: 60_000, ..Options::default() }).unwrap();
+    let log =
+        open_with(dir.path(), Options { waiting_records_max: 3, lock_ms_max: 60_000, ..Options::default() })
+            .unwrap();
     let lock = fs::File::open(dir.path().join("lock")).unwrap();
     lock.lock().unwrap();
     let mut waiting: Vec<_> = (0..3).map(|n| Box::pin(log.record(decision(&n.to_string()), ()))).collect();
@@ -502,7 +515,8 @@ type Files = BTreeMap<String, Vec<u8>>;
 fn load(dir: &Path) -> Files {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let kept = entries.filter(|path| !path.ends_with("lock"));
-    kept.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap())).collect()
+    kept.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()))
+        .collect()
 }
 
 /// Applies the mutation; `foreign` is another log under the same keys.
@@ -533,13 +547,14 @@ fn mutate(files: &mut Files, foreign: &Files, mutation: &Mutation) {
             let text: String = theirs.map(|(_, bytes)| std::str::from_utf8(bytes).unwrap()).collect();
             let theirs: Vec<&str> = text.split_inclusive('\n').collect();
             let to = to.index(lines.len());
-            lines[to].1 = (*from.get(&theirs)).to_owned();
+            from.get(&theirs).to_string().clone_into(&mut lines[to].1);
         }
         _ => relined = false,
     }
     if relined {
         for name in &segments {
-            let text: String = lines.iter().filter(|(of, _)| of == name).map(|(_, line)| line.as_str()).collect();
+            let text: String =
+                lines.iter().filter(|(of, _)| of == name).map(|(_, line)| line.as_str()).collect();
             files.insert(name.clone(), text.into_bytes());
         }
         return;
@@ -563,8 +578,9 @@ fn mutate(files: &mut Files, foreign: &Files, mutation: &Mutation) {
             files.insert(b, bytes_a);
         }
         Mutation::ReplaceFile(ours, from) => {
-            let theirs: Vec<&Vec<u8>> = foreign.iter().filter(|(name, _)| name.as_str() != "head").map(|(_, b)| b).collect();
-            files.insert(ours.get(&segments).clone(), from.get(&theirs).to_vec());
+            let theirs: Vec<&Vec<u8>> =
+                foreign.iter().filter(|(name, _)| name.as_str() != "head").map(|(_, b)| b).collect();
+            files.insert(ours.get(&segments).clone(), (*from.get(&theirs)).clone());
         }
         Mutation::Rename(file) => {
             let bytes = files.remove(file.get(&segments)).unwrap();
@@ -636,7 +652,9 @@ fn child_that_writes_until_it_is_killed() {
                     let name = format!("w{who}-{n}");
                     let recorded = log.record(decision(&name), ()).await.unwrap();
                     // One write, so that lines of several writers do not mix.
-                    std::io::stdout().write_all(format!("acked {} {name}\n", recorded.sequence()).as_bytes()).unwrap();
+                    std::io::stdout()
+                        .write_all(format!("acked {} {name}\n", recorded.sequence()).as_bytes())
+                        .unwrap();
                     recorded.into_parts().1.finish(OK);
                 }
             }
@@ -658,7 +676,8 @@ async fn a_killed_writer_loses_no_acknowledged_record() {
             .unwrap();
         let mut acks = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         // Killed after a number of acknowledgements that differs from run to run; those in the pipe count as well.
-        let mut of_this = acks.by_ref().filter(|line| line.contains("acked ")).take(kill * 37 + 5).collect::<Vec<_>>();
+        let mut of_this =
+            acks.by_ref().filter(|line| line.contains("acked ")).take(kill * 37 + 5).collect::<Vec<_>>();
         child.kill().unwrap();
         of_this.extend(acks);
         child.wait().unwrap();
@@ -674,7 +693,11 @@ async fn a_killed_writer_loses_no_acknowledged_record() {
     assert!(acknowledged.len() > 2000, "{}", acknowledged.len());
     for (sequence, name) in acknowledged {
         let line = &all[usize::try_from(sequence).unwrap() - 1];
-        assert!(line.contains(&format!("\"seq\":{sequence},")) && line.contains(&format!("\"request\":\"{name}\"")), "{line}");
+        assert!(
+            line.contains(&format!("\"seq\":{sequence},"))
+                && line.contains(&format!("\"request\":\"{name}\"")),
+            "{line}"
+        );
     }
 }
 
@@ -682,7 +705,9 @@ async fn a_killed_writer_loses_no_acknowledged_record() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn rate_with_64_writers() {
-    let dir = TempDir::new_in(std::env::var_os("TERROIR_RATE_DIR").unwrap_or_else(|| std::env::temp_dir().into())).unwrap();
+    let dir =
+        TempDir::new_in(std::env::var_os("TERROIR_RATE_DIR").unwrap_or_else(|| std::env::temp_dir().into()))
+            .unwrap();
     let log = open(dir.path()).unwrap();
     for writers in [1_u32, 64, 256] {
         let begun = std::time::Instant::now();
@@ -702,8 +727,12 @@ async fn rate_with_64_writers() {
         }
         let counts = log.wait_until(|counts| counts.unfinished == 0).await.unwrap();
         let requests = counts.decisions - before.decisions;
-        let seconds = begun.elapsed().as_secs_f64();
-        println!("{writers} writers: {requests} requests in {seconds:.3} s: {:.0} decisions/s, {:.0} records/s", requests as f64 / seconds, (counts.sequence - before.sequence) as f64 / seconds);
+        let millis = u64::try_from(begun.elapsed().as_millis()).unwrap().max(1);
+        let (decided, written) =
+            (requests * 1000 / millis, (counts.sequence - before.sequence) * 1000 / millis);
+        println!(
+            "{writers} writers: {requests} requests in {millis} ms: {decided} decisions/s, {written} records/s"
+        );
     }
     log.close(PLENTY).await.unwrap();
     clean(dir.path());

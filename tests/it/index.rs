@@ -298,6 +298,30 @@ async fn a_database_removed_under_us_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_database_swapped_under_us_is_neither_read_nor_written() {
+    let (_folder, path) = home();
+    let (_other_folder, other_path) = home();
+    let other = open(&other_path).await;
+    make_bucket(&other, "records").await;
+    put(&other, "records", "of-another-life").await;
+    other.close().await;
+    let index = open_with(SqliteOptions { busy_timeout: Duration::from_millis(200), ..options(&path) })
+        .await
+        .unwrap();
+    make_bucket(&index, "records").await;
+    for file in ["index.db-wal", "index.db-shm"] {
+        std::fs::remove_file(path.with_file_name(file)).unwrap();
+    }
+    std::fs::rename(&other_path, &path).unwrap();
+    // The pool connects on first use, which is now, and goes on trying for the bounded wait.
+    let answer = index.lookup(OURS, &bucket("records"), &key("of-another-life")).await;
+    assert!(matches!(answer, Err(IndexError::Overloaded { .. })), "{answer:?}");
+    drop(index);
+    let other = open(&path).await;
+    assert_eq!(keys(&page(&other, "records", &request("", "", None, 10)).await), ["of-another-life"]);
+}
+
+#[tokio::test]
 async fn a_damaged_row_is_an_error_not_an_absence() {
     let (_folder, path) = home();
     let index = open(&path).await;
@@ -449,6 +473,19 @@ async fn changes_that_wait_together_share_one_transaction() {
     assert!(sent <= 100 * 4 + 5 * 4, "{sent} statements");
 }
 
+/// CPU time of this process so far, milliseconds (proc(5): fields 14 and 15 of stat, ticks of 10 ms).
+fn cpu_ms() -> u32 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    stat.rsplit(") ")
+        .next()
+        .unwrap()
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<u32>().unwrap() * 10)
+        .sum()
+}
+
 /// Figures for a person to read: `cargo test --test it index::rates -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, not a check"]
@@ -458,7 +495,7 @@ async fn rates() {
     let index: Shared = Arc::new(open(&path).await);
     make_bucket(&*index, "records").await;
     for writers in [1, 8, 64] {
-        let started = Instant::now();
+        let (started, cpu) = (Instant::now(), cpu_ms());
         let writes = if writers == 1 { WRITES / 10 } else { WRITES };
         let tasks: Vec<_> = (0..writers)
             .map(|writer| {
@@ -478,10 +515,14 @@ async fn rates() {
         for task in tasks {
             task.await.unwrap();
         }
-        println!("put, {writers} writers: {:.0}/s", f64::from(writes) / started.elapsed().as_secs_f64());
+        let cpu = f64::from(cpu_ms() - cpu) * 1000.0 / f64::from(writes);
+        println!(
+            "put, {writers} writers: {:.0}/s, {cpu:.0} µs of CPU each",
+            f64::from(writes) / started.elapsed().as_secs_f64()
+        );
     }
     for readers in [1, 4] {
-        let started = Instant::now();
+        let (started, cpu) = (Instant::now(), cpu_ms());
         let tasks: Vec<_> = (0..readers)
             .map(|reader| {
                 let index = index.clone();
@@ -496,7 +537,11 @@ async fn rates() {
         for task in tasks {
             task.await.unwrap();
         }
-        println!("lookup, {readers} readers: {:.0}/s", 5000.0 / started.elapsed().as_secs_f64());
+        let cpu = f64::from(cpu_ms() - cpu) / 5.0;
+        println!(
+            "lookup, {readers} readers: {:.0}/s, {cpu:.0} µs of CPU each",
+            5000.0 / started.elapsed().as_secs_f64()
+        );
     }
     for (what, asked) in
         [("flat", request("", "", None, 1000)), ("delimiter", request("patients/64/", "/", None, 1000))]

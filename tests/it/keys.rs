@@ -74,6 +74,11 @@ pub(crate) fn parts(kms: &ScriptedKms, store: &MemoryKeyStore, clock: &Arc<Manua
     }
 }
 
+/// A millisecond, the clock's resolution, before `end`.
+pub(crate) fn just_before(end: Duration) -> Duration {
+    end.saturating_sub(Duration::from_millis(1))
+}
+
 /// Lets spawned tasks run until `done`; fails after 10,000 turns.
 pub(crate) async fn until(what: &str, done: impl Fn() -> bool) {
     for _ in 0..10_000 {

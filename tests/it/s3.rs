@@ -57,7 +57,8 @@ fn signed(method: &str, target: &str, payload: &str, headers: &[(&str, &str)]) -
         vec![("host", HOST), ("x-amz-content-sha256", payload), ("x-amz-date", TIME)];
     all.extend_from_slice(headers);
     all.sort_unstable();
-    let lines: String = all.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+    let lines: Vec<String> = all.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+    let lines = lines.concat();
     let names = all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let canonical = format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{payload}");
     let signature =

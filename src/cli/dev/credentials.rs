@@ -60,7 +60,10 @@ fn read(data_dir: &Path) -> Result<Option<Vec<DemoTenant>>, Failure> {
         Err(error) => Err(Failure::io("cannot read dev-credentials.json", &error)),
         Ok(bytes) => {
             let file: File = serde_json::from_slice(&bytes).map_err(|_| {
-                Failure::config(format!("{} is not ours any more: delete it, and new keys are made", path.display()))
+                Failure::config(format!(
+                    "{} is not ours any more: delete it, and new keys are made",
+                    path.display()
+                ))
             })?;
             Ok(Some(file.tenants))
         }
@@ -121,7 +124,8 @@ fn write(running: &Running, data_dir: &Path, tenants: &[DemoTenant]) -> Result<(
         (at.region.to_string(), Urls { s3: url(at.data), control: url(at.control), observe: url(at.observe) })
     });
     let file = File { regions: regions.collect(), tenants: tenants.to_vec() };
-    let text = serde_json::to_string_pretty(&file).map_err(|_| Failure::new("credentials cannot be written"))?;
+    let text =
+        serde_json::to_string_pretty(&file).map_err(|_| Failure::new("credentials cannot be written"))?;
     let failed = |error: std::io::Error| Failure::io("cannot write dev-credentials.json", &error);
     let temporary = data_dir.join(".dev-credentials.json.new");
     let mut options = std::fs::OpenOptions::new();

@@ -7,7 +7,7 @@ mod tour;
 use crate::app::{self, Addresses, Parts, Running};
 
 use super::args::DevArgs;
-use super::serve::until_stopped;
+use super::serve::{StopSignals, drain};
 use super::site::Installation;
 use super::{Failure, output};
 
@@ -16,6 +16,7 @@ use credentials::DemoTenant;
 pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
     let Installation { settings, catalogue } =
         Installation::dev(&args.data_dir, args.port_base, args.regions.as_ref())?;
+    let mut stop = StopSignals::listen()?;
     let running = app::build(&settings, std::sync::Arc::clone(&catalogue), Parts::default()).await?;
     let (tenants, is_first) = credentials::ensure(&running, &args.data_dir).await?;
     greet(&running, &tenants, &args);
@@ -23,14 +24,22 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
         output::line(&notice);
     }
     if is_first || args.exit_after_tour {
-        let toured = tour::walk(&running, &tenants).await;
+        let toured = tokio::select! {
+            toured = tour::walk(&running, &tenants) => toured,
+            () = stop.received() => {
+                drain(running).await;
+                return Ok(());
+            }
+        };
         if args.exit_after_tour || toured.is_err() {
-            running.drain().await;
+            drain(running).await;
             return toured;
         }
     }
     output::line("Ready. Ctrl-C stops it; the data stays.");
-    until_stopped(running).await
+    stop.received().await;
+    drain(running).await;
+    Ok(())
 }
 
 /// Where everything is, and lines to paste.

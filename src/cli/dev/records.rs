@@ -38,7 +38,7 @@ pub(super) fn all(salt: u32) -> Vec<Record> {
             title: "device measurements",
             key: "devices/scale/measurements.csv",
             content_type: "text/csv",
-            class: None,
+            class: Some("personal"),
             bytes: device_measurements(salt).into_bytes(),
         },
         Record {
@@ -67,9 +67,14 @@ fn ecg_waveform(salt: u32) -> Vec<u8> {
     (0..HERTZ * SECONDS)
         .flat_map(|n| {
             let phase = (f64::from(n) / f64::from(HERTZ) * beat_hertz).fract();
-            let bump = |centre: f64, width: f64, height: f64| height * (-((phase - centre) / width).powi(2)).exp();
-            let wave = bump(0.2, 0.025, 150.0) + bump(0.37, 0.008, -120.0) + bump(0.4, 0.01, 1100.0)
-                + bump(0.43, 0.008, -250.0) + bump(0.65, 0.05, 300.0) + 20.0 * (TAU * phase * 3.0).sin();
+            let bump =
+                |centre: f64, width: f64, height: f64| height * (-((phase - centre) / width).powi(2)).exp();
+            let wave = bump(0.2, 0.025, 150.0)
+                + bump(0.37, 0.008, -120.0)
+                + bump(0.4, 0.01, 1100.0)
+                + bump(0.43, 0.008, -250.0)
+                + bump(0.65, 0.05, 300.0)
+                + 20.0 * (TAU * phase * 3.0).sin();
             #[expect(clippy::cast_possible_truncation, reason = "the sum of the bumps stays within ±2,000")]
             (wave as i16).to_le_bytes()
         })
@@ -82,7 +87,13 @@ fn device_measurements(salt: u32) -> String {
     for day in 1..=31_u32 {
         let wobble = (salt.wrapping_mul(31).wrapping_add(day * 17) % 20) as f32 / 10.0;
         // Writing to a String cannot fail.
-        let _ = writeln!(csv, "2026-01-{day:02}T07:30:00Z,{:.1},{:.1},{:.1}", 70.0 + wobble, 18.0 + wobble / 2.0, 6.5 + wobble / 5.0);
+        let _ = writeln!(
+            csv,
+            "2026-01-{day:02}T07:30:00Z,{:.1},{:.1},{:.1}",
+            70.0 + wobble,
+            18.0 + wobble / 2.0,
+            6.5 + wobble / 5.0
+        );
     }
     csv
 }

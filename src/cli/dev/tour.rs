@@ -14,7 +14,8 @@ use super::super::{Failure, output};
 use super::credentials::DemoTenant;
 use super::records;
 
-const COLUMNS: [&str; 8] = ["RECORD", "CLASS", "TENANT", "REGION", "CLEAR", "SEALED", "KEY", "THE BYTES LIE IN"];
+const COLUMNS: [&str; 8] =
+    ["RECORD", "CLASS", "TENANT", "REGION", "CLEAR", "SEALED", "KEY", "THE BYTES LIE IN"];
 
 /// Walks through all of it, or says what broke.
 pub(super) async fn walk(running: &Running, tenants: &[DemoTenant]) -> Result<(), Failure> {
@@ -88,7 +89,10 @@ async fn row(
     let owner = site.registry().show_tenant(&tenant.id.parse().map_err(invalid)?).await?;
     let decided = site.admit(&owner, &Operation::Read, "where").await?;
     let traced = async {
-        let stored = site.vault().open(&decided, &bucket.parse().map_err(invalid)?, &key.parse().map_err(invalid)?).await;
+        let stored = site
+            .vault()
+            .open(&decided, &bucket.parse().map_err(invalid)?, &key.parse().map_err(invalid)?)
+            .await;
         let stored = stored.map_err(|error| Failure::of(&error))?;
         let traces = site.vault().trace(&decided, &stored).await.map_err(|error| Failure::of(&error))?;
         Ok::<_, Failure>((stored, traces))
@@ -125,7 +129,10 @@ async fn wrong_region(running: &Running, tenant: &DemoTenant, other: &DemoTenant
     let status = error.raw_response().map(|response| response.status().as_u16());
     let home = error.raw_response().and_then(|response| response.headers().get("x-amz-bucket-region"));
     if status != Some(301) || home != Some(tenant.region.as_str()) {
-        return Err(Failure::new(format!("the tour broke: region {} answered {status:?}, not a redirect", other.region)));
+        return Err(Failure::new(format!(
+            "the tour broke: region {} answered {status:?}, not a redirect",
+            other.region
+        )));
     }
     output::line(&format!("{} at the door of {}: 301, go to {}.", tenant.id, other.region, tenant.region));
 
@@ -133,7 +140,8 @@ async fn wrong_region(running: &Running, tenant: &DemoTenant, other: &DemoTenant
     let abroad = CreateBucketConfiguration::builder()
         .location_constraint(BucketLocationConstraint::from(other.region.as_str()))
         .build();
-    let asked = client.create_bucket().bucket(format!("{}-abroad", tenant.id)).create_bucket_configuration(abroad);
+    let asked =
+        client.create_bucket().bucket(format!("{}-abroad", tenant.id)).create_bucket_configuration(abroad);
     let Err(error) = asked.send().await else {
         return Err(Failure::new(format!("the tour broke: {} made a bucket in {}", tenant.id, other.region)));
     };

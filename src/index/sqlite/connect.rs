@@ -105,6 +105,20 @@ pub(super) async fn connect(options: &SqliteOptions) -> Result<SqliteConnection,
     }
 }
 
+/// Whether a connection made later still leads to the database that was opened: the path may name another file by now.
+pub(super) async fn check_life(conn: &mut SqliteConnection, expected: Incarnation) -> Result<(), IndexError> {
+    let row = sqlx::query(sql::META)
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(|error| translate(error, "reading the index's identity"))?;
+    let found = row.map(|row| bytes(&row, "incarnation")).transpose()?;
+    if found.as_deref() == Some(&expected.0[..]) {
+        Ok(())
+    } else {
+        Err(IndexError::Corrupt { what: "the database file was replaced while it was open" })
+    }
+}
+
 /// Brings the schema up to date and checks whose database it is. Nothing is changed in a database that is not ours.
 pub(super) async fn settle(
     conn: &mut SqliteConnection,

@@ -15,7 +15,7 @@ const SQLITE_NOTADB: i64 = 26;
 pub(super) fn translate(error: sqlx::Error, what: &'static str) -> IndexError {
     match &error {
         sqlx::Error::PoolTimedOut => {
-            return IndexError::Overloaded { what: "all read connections are in use" };
+            return IndexError::Overloaded { what: "no read connection was free, or none could be made" };
         }
         sqlx::Error::PoolClosed => return IndexError::Closed,
         sqlx::Error::Database(database) => {

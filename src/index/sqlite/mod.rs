@@ -107,9 +107,9 @@ impl SqliteIndex {
         let incarnation = connect::settle(&mut conn, &options, entropy, clock.now()).await?;
         let file = connect::file_identity(&options.path)?;
         let statements = Arc::new(AtomicU64::new(0));
-        let readers = Readers::new(&options, Arc::clone(&statements));
+        let readers = Readers::new(&options, incarnation, Arc::clone(&statements));
         let path = options.path.clone();
-        let writer = writer::start(conn, options, Arc::clone(&statements));
+        let writer = writer::start(conn, options, incarnation, Arc::clone(&statements));
         Ok(Self { readers, writer, is_closed: AtomicBool::new(false), incarnation, path, file, statements })
     }
 

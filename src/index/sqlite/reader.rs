@@ -8,10 +8,10 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
 
 use super::SqliteOptions;
-use super::connect::connect_options;
+use super::connect::{check_life, connect_options};
 use super::engine::translate;
 use super::writer::Statement;
-use crate::index::IndexError;
+use crate::index::{Incarnation, IndexError};
 
 /// A few connections that may only read.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Opens them as they are needed.
-    pub(super) fn new(options: &SqliteOptions, statements: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(options: &SqliteOptions, life: Incarnation, statements: Arc<AtomicU64>) -> Self {
         let pool = SqlitePoolOptions::new()
             .max_connections(options.readers_max)
             .acquire_timeout(options.busy_timeout)
@@ -30,6 +30,11 @@ impl Readers {
             .test_before_acquire(false)
             .idle_timeout(None::<Duration>)
             .max_lifetime(None::<Duration>)
+            .after_connect(move |conn, _| {
+                Box::pin(async move {
+                    check_life(conn, life).await.map_err(|error| sqlx::Error::Configuration(Box::new(error)))
+                })
+            })
             .connect_lazy_with(connect_options(options).pragma("query_only", "on"));
         Self { pool, statements }
     }

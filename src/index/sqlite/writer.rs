@@ -17,7 +17,7 @@ use super::SqliteOptions;
 use super::connect;
 use super::decode::{number, to_signed, value};
 use super::engine::translate;
-use crate::index::{IndexError, Sequence, sql};
+use crate::index::{Incarnation, IndexError, Sequence, sql};
 use crate::model::Timestamp;
 
 /// A statement with its values.
@@ -268,9 +268,14 @@ impl Queue {
 }
 
 /// Starts the writer on the current runtime. It ends when the queue is closed or dropped.
-pub(super) fn start(conn: SqliteConnection, options: SqliteOptions, statements: Arc<AtomicU64>) -> Queue {
+pub(super) fn start(
+    conn: SqliteConnection,
+    options: SqliteOptions,
+    life: Incarnation,
+    statements: Arc<AtomicU64>,
+) -> Queue {
     let (sender, receiver) = mpsc::channel(options.queue_max);
-    let mut writer = Writer { tx: None, options, statements };
+    let mut writer = Writer { tx: None, options, life, statements };
     writer.tx = Some(writer.adopt(conn));
     tokio::spawn(writer.run(receiver));
     Queue(sender)
@@ -280,10 +285,18 @@ struct Writer {
     /// `None` after a failure, until the next batch connects again.
     tx: Option<Tx>,
     options: SqliteOptions,
+    life: Incarnation,
     statements: Arc<AtomicU64>,
 }
 
 impl Writer {
+    /// Connects again after a failure, to the same database or to none.
+    async fn reconnect(&self) -> Result<Tx, IndexError> {
+        let mut conn = connect::connect(&self.options).await?;
+        connect::check_life(&mut conn, self.life).await?;
+        Ok(self.adopt(conn))
+    }
+
     fn adopt(&self, conn: SqliteConnection) -> Tx {
         Tx {
             conn,
@@ -344,8 +357,8 @@ impl Writer {
     async fn batch(&mut self, jobs: &mut [Box<dyn Job>]) -> BatchEnd {
         let mut tx = match self.tx.take() {
             Some(tx) => tx,
-            None => match connect::connect(&self.options).await {
-                Ok(conn) => self.adopt(conn),
+            None => match self.reconnect().await {
+                Ok(tx) => tx,
                 Err(error) => return BatchEnd::failed(&error),
             },
         };

@@ -1,9 +1,5 @@
 //! What every KMS does, whoever provides it. Panics with the rule that is broken.
-#![expect(
-    clippy::panic,
-    clippy::missing_panics_doc,
-    reason = "a contract suite fails by panicking, as assert! does"
-)]
+#![expect(clippy::panic, reason = "a contract suite fails by panicking, as assert! does")]
 
 use std::fmt::Debug;
 

@@ -75,6 +75,8 @@ pub(super) const OBJECT_SUBRESOURCES: &[Subresource] = &[
 
 /// Headers of transport and signature, or that change nothing about the answer.
 const NO_WISH: &[&str] = &[
+    // The C++ SDK (and pyarrow with it) sends `2006-03-01` with every request.
+    "x-amz-api-version",
     "x-amz-checksum-algorithm",
     "x-amz-checksum-mode",
     "x-amz-checksum-type",

@@ -80,20 +80,20 @@ fn range(headers: &HeaderMap) -> Option<RangeSpec> {
         return None;
     }
     let (first, last) = range.trim().split_once('-')?;
-    match (position(first.trim())?, position(last.trim())?) {
-        (None, None) => None,
-        (Some(first), None) => Some(RangeSpec::From(first)),
-        (None, Some(length)) => Some(RangeSpec::Suffix(length)),
-        (Some(first), Some(last)) => (first <= last).then_some(RangeSpec::Inclusive(first, last)),
+    match (first.trim(), last.trim()) {
+        ("", length) => position(length).map(RangeSpec::Suffix),
+        (first, "") => position(first).map(RangeSpec::From),
+        (first, last) => {
+            let (first, last) = (position(first)?, position(last)?);
+            (first <= last).then_some(RangeSpec::Inclusive(first, last))
+        }
     }
 }
 
-/// A position: nothing, or decimal digits; one too big to count with is past every end. `None` is garbage.
-fn position(text: &str) -> Option<Option<u64>> {
-    if text.is_empty() {
-        return Some(None);
-    }
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| Some(text.parse().unwrap_or(u64::MAX)))
+/// A position in decimal digits; one too big to count with is past every end.
+fn position(text: &str) -> Option<u64> {
+    let is_decimal = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    is_decimal.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 /// A list of entity tags. S3's hold no comma; the mark of weak ones is dropped, as S3 compares.

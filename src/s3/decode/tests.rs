@@ -195,6 +195,7 @@ fn a_wish_that_cannot_be_honoured_is_refused() {
         put(&[harmless]);
     }
     put(&[("x-amz-server-side-encryption", "aws:kms")]);
+    get(&[("x-amz-api-version", "2006-03-01"), ("amz-sdk-invocation-id", "x"), ("x-amzn-trace-id", "y")]);
 }
 
 #[test]

@@ -195,13 +195,12 @@ fn checksum_choice(
 ) -> Result<Option<(ChecksumAlgorithm, ChecksumKind)>, S3Error> {
     let kind = checksum_kind(headers)?;
     let Some(name) = headers.value("x-amz-checksum-algorithm")? else {
-        return match kind {
-            None => Ok(None),
-            Some(_) => {
-                let message = "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.";
-                Err(S3Error::because(Code::InvalidRequest, message))
-            }
-        };
+        if kind.is_none() {
+            return Ok(None);
+        }
+        let message =
+            "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.";
+        return Err(S3Error::because(Code::InvalidRequest, message));
     };
     let invalid = || S3Error::because(Code::InvalidRequest, "Checksum algorithm provided is unsupported.");
     let algorithm = checksum::algorithm_named(&name).ok_or_else(invalid)?;
@@ -209,12 +208,12 @@ fn checksum_choice(
         ChecksumAlgorithm::Crc64Nvme => ChecksumKind::FullObject,
         _ => ChecksumKind::Composite,
     };
-    let possible = match (algorithm, kind) {
+    let impossible = matches!(
+        (algorithm, kind),
         (ChecksumAlgorithm::Crc64Nvme, Some(ChecksumKind::Composite))
-        | (ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256, Some(ChecksumKind::FullObject)) => false,
-        _ => true,
-    };
-    if !possible {
+            | (ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256, Some(ChecksumKind::FullObject))
+    );
+    if impossible {
         let message = "The x-amz-checksum-type cannot be used with this checksum algorithm.";
         return Err(S3Error::because(Code::InvalidRequest, message));
     }

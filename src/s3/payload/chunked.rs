@@ -67,6 +67,12 @@ struct SignedChunks {
     digest: digest::Context,
 }
 
+impl SignedChunks {
+    fn new(signer: ChunkSigner) -> Self {
+        Self { signer, signature: [0; 32], digest: digest::Context::new(&digest::SHA256) }
+    }
+}
+
 impl fmt::Debug for SignedChunks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SignedChunks(..)")
@@ -80,14 +86,12 @@ impl Decoder {
         signer: Option<ChunkSigner>,
         trailer: Option<ChecksumAlgorithm>,
     ) -> Self {
-        let digest = || digest::Context::new(&digest::SHA256);
-        let signed = signer.map(|signer| SignedChunks { signer, signature: [0; 32], digest: digest() });
         Self {
             state: State::ChunkHeader,
             input: Bytes::new(),
             line: Vec::new(),
             expected,
-            signed,
+            signed: signer.map(SignedChunks::new),
             trailer,
             trailer_value: None,
             trailer_lines: Vec::new(),

@@ -5,8 +5,6 @@
 
 mod chunked;
 mod plan;
-#[cfg(test)]
-mod tests;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -219,11 +217,12 @@ where
             match promise {
                 Promise::Md5(md5) => check(&md5, computed, || bad_digest("The Content-MD5"))?,
                 Promise::Payload(sha256) => {
-                    check(&sha256, computed, || Code::XAmzContentSha256Mismatch.into())?
+                    check(&sha256, computed, || Code::XAmzContentSha256Mismatch.into())?;
                 }
                 Promise::Sum(sum) => checksums.push(check_sum(sum, computed)?),
                 Promise::Trailer(_) => {
-                    checksums.push(check_sum(trailer.take().ok_or(Code::MalformedTrailer)?, computed)?);
+                    let sum = trailer.take().ok_or(Code::MalformedTrailer)?;
+                    checksums.push(check_sum(sum, computed)?);
                 }
             }
         }

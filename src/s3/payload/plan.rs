@@ -14,7 +14,7 @@ use super::super::uri::Query;
 /// The longest body of one `PutObject` or `UploadPart`, in bytes: 5 GiB (S3 User Guide, "Uploading objects").
 pub const RECORD_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 
-/// How a body is framed and what vouches for it: `x-amz-content-sha256` (S3 API reference, "SigV4 payload options").
+/// How a body is framed and what vouches for it: `x-amz-content-sha256` (S3 API reference, "Authenticating Requests", the payload options).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayloadMode {
     /// A digest of the whole body, signed with the headers.

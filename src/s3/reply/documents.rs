@@ -9,7 +9,7 @@ use super::super::call::UploadRef;
 use super::super::checksum;
 use super::super::error::S3Error;
 use super::super::xml::Writer;
-use super::object::{Written, encryption, version_and_encryption};
+use super::object::{Written, sse, version_and_sse};
 use super::{checksum_text, document};
 
 /// `LocationConstraint`.
@@ -71,7 +71,7 @@ pub fn created_upload(
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
     }
-    encryption(headers, kms_key_id);
+    sse(headers, kms_key_id);
     response
 }
 
@@ -87,6 +87,6 @@ pub fn completed(upload: &UploadRef, location: &str, written: &Written<'_>) -> R
         xml.text("ChecksumType", checksum::kind_name(sum.kind));
     }
     let mut response = document(xml.finish());
-    version_and_encryption(response.headers_mut(), written);
+    version_and_sse(response.headers_mut(), written);
     response
 }

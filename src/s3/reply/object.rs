@@ -56,7 +56,7 @@ pub fn object_head(head: &ObjectHead<'_>, read: &ReadObject, range: Option<ByteR
     if read.with_checksums && range.is_none() {
         checksums(headers, &head.meta.checksums, head.etag);
     }
-    encryption(headers, head.kms_key_id);
+    sse(headers, head.kms_key_id);
     response
 }
 
@@ -93,20 +93,20 @@ pub fn written(written: &Written<'_>) -> Response<Bytes> {
     let headers = response.headers_mut();
     put(headers, header::ETAG, &written.etag.to_string());
     checksums(headers, written.checksums, written.etag);
-    version_and_encryption(headers, written);
+    version_and_sse(headers, written);
     response
 }
 
 /// What tells clients that the `ETag` is no MD5: they compare it otherwise.
-pub(super) fn encryption(headers: &mut HeaderMap, kms_key_id: &str) {
+pub(super) fn sse(headers: &mut HeaderMap, kms_key_id: &str) {
     headers
         .insert(HeaderName::from_static("x-amz-server-side-encryption"), HeaderValue::from_static("aws:kms"));
     put(headers, HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id"), kms_key_id);
 }
 
-pub(super) fn version_and_encryption(headers: &mut HeaderMap, written: &Written<'_>) {
+pub(super) fn version_and_sse(headers: &mut HeaderMap, written: &Written<'_>) {
     version(headers, written.version_id);
-    encryption(headers, written.kms_key_id);
+    sse(headers, written.kms_key_id);
 }
 
 fn validators(headers: &mut HeaderMap, head: &ObjectHead<'_>) {

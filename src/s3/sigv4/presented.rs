@@ -45,7 +45,7 @@ impl Presented {
     ///
     /// # Errors
     /// `AccessDenied` for an anonymous request, `InvalidRequest` for signature V2, `InvalidArgument` for two proofs at
-    /// once, `InvalidToken` for a session token (terroir issues none), `NotImplemented` for SigV4a, and
+    /// once, `InvalidToken` for a session token (terroir issues none), `NotImplemented` for `SigV4a`, and
     /// `AuthorizationHeaderMalformed` or `AuthorizationQueryParametersError`.
     pub fn from_parts(parts: &Parts) -> Result<Self, S3Error> {
         let query = Query::parse(parts.uri.query())?;

@@ -156,16 +156,16 @@ fn published_example_chunked_upload() {
             ("content-length", "66824"),
         ],
     );
-    let mut signer = verdict(&parts, THEN).unwrap().chunk_signer().clone();
+    let mut chain = verdict(&parts, THEN).unwrap().chunk_signer().clone();
     let chunks = [
         (65_536, "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648"),
         (1024, "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497"),
         (0, "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9"),
     ];
     for (length, signature) in chunks {
-        signer.chunk(&chunk_signature(signature), &digest_of(&vec![b'a'; length])).unwrap();
+        chain.chunk(&chunk_signature(signature), &digest_of(&vec![b'a'; length])).unwrap();
     }
-    let again = signer.chunk(&chunk_signature(chunks[2].1), &digest_of(b""));
+    let again = chain.chunk(&chunk_signature(chunks[2].1), &digest_of(b""));
     assert_eq!(again.unwrap_err().code(), Code::SignatureDoesNotMatch, "a chunk replayed");
 }
 
@@ -189,17 +189,17 @@ fn published_example_trailing_checksum() {
             ("content-length", "66824"),
         ],
     );
-    let mut signer = verdict(&parts, THEN).unwrap().chunk_signer().clone();
+    let mut chain = verdict(&parts, THEN).unwrap().chunk_signer().clone();
     let chunks = [
         (65_536, "b474d8862b1487a5145d686f57f013e54db672cee1c953b3010fb58501ef5aa2"),
         (1024, "1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7"),
         (0, "2ca2aba2005185cf7159c6277faf83795951dd77a3a99e6e65d5c9f85863f992"),
     ];
     for (length, signature) in chunks {
-        signer.chunk(&chunk_signature(signature), &digest_of(&vec![b'a'; length])).unwrap();
+        chain.chunk(&chunk_signature(signature), &digest_of(&vec![b'a'; length])).unwrap();
     }
     let trailer = chunk_signature("d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435");
-    let other = signer.clone().trailer(&trailer, b"x-amz-checksum-crc32c:sOO8/A==\n");
+    let other = chain.clone().trailer(&trailer, b"x-amz-checksum-crc32c:sOO8/A==\n");
     assert_eq!(other.unwrap_err().code(), Code::SignatureDoesNotMatch);
-    signer.trailer(&trailer, b"x-amz-checksum-crc32c:sOO8/Q==\n").unwrap();
+    chain.trailer(&trailer, b"x-amz-checksum-crc32c:sOO8/Q==\n").unwrap();
 }

@@ -16,7 +16,9 @@ impl Writer {
     /// Opens a document in the S3 namespace.
     pub(in crate::s3) fn document(root: &'static str) -> Self {
         let mut writer = Self::declared(root);
-        writer.out.push_str(&format!("<{root} xmlns=\"{NAMESPACE}\">"));
+        for text in ["<", root, " xmlns=\"", NAMESPACE, "\">"] {
+            writer.out.push_str(text);
+        }
         writer
     }
 
@@ -60,7 +62,9 @@ impl Writer {
                 // What XML 1.0 forbids even as a reference (§2.2). S3 writes the reference regardless, and lenient
                 // parsers read it; `encoding-type=url` is the way to list such keys with a strict one.
                 c if c.is_control() && !matches!(c, '\t' | '\n') || matches!(c, '\u{fffe}' | '\u{ffff}') => {
-                    self.out.push_str(&format!("&#{};", u32::from(c)));
+                    self.out.push_str("&#");
+                    self.out.push_str(&u32::from(c).to_string());
+                    self.out.push(';');
                 }
                 c => self.out.push(c),
             }

@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use bytes::Bytes;
 
 use crate::envelope::{BlobEntry, Part};
-use crate::index::{CompleteOutcome, CompletedUpload, IndexError, NewVersion, PartRow, Precondition, UploadLookup};
+use crate::index::{
+    CompleteOutcome, CompletedUpload, IndexError, NewVersion, PartRow, Precondition, UploadLookup,
+};
 use crate::model::{BucketName, Checksum, ETag, ObjectKey, UploadId};
 
 use super::super::cut::{Feed, lengths};
@@ -154,7 +156,8 @@ impl Vault {
         let mut manifest = manifest_of(&opened.descriptor.meta(), &etag, register_version(decided));
         manifest.checksums = checksums.iter().map(to_sealed).collect();
         manifest.parts = chosen.iter().map(Chosen::part).collect();
-        let mut entries: Vec<BlobEntry> = chosen.iter().flat_map(|part| part.entries.iter().copied()).collect();
+        let mut entries: Vec<BlobEntry> =
+            chosen.iter().flat_map(|part| part.entries.iter().copied()).collect();
         let padding = self.padding_blobs(decided, opened, size, debris).await?;
         let mut blobs = new_blobs(&padding);
         entries.extend(padding);
@@ -211,10 +214,20 @@ impl Vault {
         const COMMITS_MAX: usize = 3;
         for _ in 0..COMMITS_MAX {
             let now = self.parts.clock.now();
-            let commit = self.parts.index.complete_upload(upload, tags.clone(), new.clone(), precondition.clone(), now);
+            let commit = self.parts.index.complete_upload(
+                upload,
+                tags.clone(),
+                new.clone(),
+                precondition.clone(),
+                now,
+            );
             return match commit.await {
                 Ok(CompleteOutcome::Completed { .. }) => Ok(None),
-                Ok(CompleteOutcome::AlreadyCompleted(done)) if done.version == new.version && done.etag == new.etag => Ok(None),
+                Ok(CompleteOutcome::AlreadyCompleted(done))
+                    if done.version == new.version && done.etag == new.etag =>
+                {
+                    Ok(None)
+                }
                 Ok(CompleteOutcome::AlreadyCompleted(done)) => Ok(Some(*done)),
                 Ok(CompleteOutcome::InvalidPart { number }) => Err(VaultError::InvalidPart { number }),
                 Ok(CompleteOutcome::PreconditionFailed) => Err(VaultError::PreconditionFailed),

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::envelope::{BlobEntry, FieldKey, FloeHeader};
 use crate::index::PartRow;
 use crate::model::{
-    Checksum, ChecksumAlgorithm, ChecksumKind, ContentHeaders, ETag, Entropy, ObjectMeta, UploadId, UserMetadata,
+    Checksum, ChecksumAlgorithm, ChecksumKind, ContentHeaders, ETag, Entropy, ObjectMeta, UploadId,
+    UserMetadata,
 };
 
-use super::super::sealing::{Sealing, random};
 use super::super::VaultError;
+use super::super::sealing::{Sealing, random};
 use super::SealedField;
 
 const PURPOSE: &str = "upload";
@@ -169,7 +170,10 @@ impl PartDescriptor {
         if descriptor.entries.iter().map(|entry| u64::from(entry.bytes)).sum::<u64>() == row.size {
             Ok(descriptor)
         } else {
-            Err(VaultError::Corrupt { what: "a part's size disagrees with its sealed descriptor", source: None })
+            Err(VaultError::Corrupt {
+                what: "a part's size disagrees with its sealed descriptor",
+                source: None,
+            })
         }
     }
 }

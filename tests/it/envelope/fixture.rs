@@ -9,14 +9,14 @@ use terroir::envelope::{
 /// Bytes that look random and depend on `seed` alone: SHA-256(seed ‖ block number), block after block.
 pub(crate) fn seeded(seed: &str) -> impl FnMut(&mut [u8]) -> Result<(), RandomFailed> + use<> {
     let seed = seed.to_owned();
-    let (mut block, mut left) = (0_u64, Vec::new());
+    let (mut block, mut left) = (0_u64, Vec::new().into_iter());
     move |out| {
         for byte in out {
-            if left.is_empty() {
-                left = Sha256::digest([seed.as_bytes(), &block.to_be_bytes()].concat()).to_vec();
+            *byte = left.next().unwrap_or_else(|| {
+                left = Sha256::digest([seed.as_bytes(), &block.to_be_bytes()].concat()).to_vec().into_iter();
                 block += 1;
-            }
-            *byte = left.remove(0);
+                left.next().unwrap()
+            });
         }
         Ok(())
     }

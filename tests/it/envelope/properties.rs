@@ -390,9 +390,11 @@ fn an_upload_goes_on_in_another_process_and_ends_in_a_version() {
 }
 
 #[test]
-fn five_tebibytes_have_a_small_root_and_a_read_opens_one_page() {
-    const BLOBS: u32 = 655_360;
-    const BLOB_BYTES: u32 = 8 * 1024 * 1024;
+fn a_huge_version_has_a_small_root_and_a_read_opens_one_page() {
+    const PAGES: u32 = 20;
+    const BLOBS: u32 = PAGES * 1_024;
+    const BLOB_BYTES: u32 = 64 * 1024 * 1024;
+    let total = u64::from(BLOBS) * u64::from(BLOB_BYTES);
     let world = World::new("huge");
     let (_, entry) = world.body(world.id("b"), 0, b"", 0, "");
     let entries =
@@ -401,18 +403,20 @@ fn five_tebibytes_have_a_small_root_and_a_read_opens_one_page() {
     let sealed = world.seal(|sealer| {
         sealer.version(world.id("record"), world.manifest.clone(), entries, &mut random).unwrap()
     });
-    assert!(sealed.record.as_bytes().len() < 64 * 1024, "{} bytes", sealed.record.as_bytes().len());
+    // Two megabytes of entries; 5 TiB in blobs of 8 MiB, 640 pages, would have a root of 36 KiB.
+    assert!(sealed.blob.len() > 2_000_000);
+    assert!(sealed.record.as_bytes().len() < 1_024 + PAGES as usize * labels::PAGE_DESCRIPTOR_BYTES);
     let version = open(&world, sealed.record.as_bytes()).unwrap();
-    assert_eq!(version.root.plaintext_bytes, 5 << 40);
+    assert_eq!(version.root.plaintext_bytes, total);
     let Blobs::Paged(table) = &version.root.blobs else { panic!("no pages") };
-    let last = (5 << 40) - 1;
-    assert_eq!(table.pages_for(&(last..last + 1)), 639..640);
-    assert_eq!(table.location(640), None);
-    let at = table.location(639).unwrap();
+    let last = total - 1;
+    assert_eq!(table.pages_for(&(last..total)), PAGES - 1..PAGES);
+    assert_eq!(table.location(PAGES), None);
+    let at = table.location(PAGES - 1).unwrap();
     assert_eq!(at.end, sealed.blob.len() as u64);
     let page = &sealed.blob.as_bytes()[usize::try_from(at.start).unwrap()..];
-    let plan = table.open(&version.dek, 639, page).unwrap().plan(&(last..last + 1));
-    assert_eq!((plan.len(), plan[0].entry.ordinal, plan[0].segments.clone()), (1, BLOBS - 1, 127..128));
+    let plan = table.open(&version.dek, PAGES - 1, page).unwrap().plan(&(last..total));
+    assert_eq!((plan.len(), plan[0].entry.ordinal, plan[0].segments.clone()), (1, BLOBS - 1, 1_023..1_024));
     assert_eq!((plan[0].skip_bytes, plan[0].take_bytes), (65_535, 1));
 }
 
@@ -457,6 +461,9 @@ fn what_a_reader_would_refuse_is_not_written() {
     let mut body = BodySealer::new(&world.dek(), [1; 16], 0, 0, 0, &mut random).unwrap();
     let too_long = vec![0; labels::BLOB_PLAINTEXT_BYTES_MAX + 1];
     assert_eq!(body.push(&too_long, &mut random), Err(EnvelopeError::LimitExceeded { what: "blob" }));
+    // What failed once stays failed: its lengths can no longer be right.
+    assert_eq!(body.push(b"x", &mut random), Err(EnvelopeError::Cipher));
+    assert_eq!(body.finish(0, &mut random).map(drop), Err(EnvelopeError::Cipher));
     // A body sealed for another version does not get this one's head.
     let other = World::new("another version");
     let body =

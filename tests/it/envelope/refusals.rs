@@ -439,7 +439,7 @@ fn grafts(base: &Base, other: &Base) -> Vec<Value> {
     let mut rewound = base.case(
         "header_of_another_record_for_a_reader_who_knows_no_version",
         "LocatorAuth",
-        &[header.clone()],
+        std::slice::from_ref(&header),
     );
     rewound["given"] = json!({ "version": null, "blob": null });
     let mut older =
@@ -615,10 +615,10 @@ fn forged_pages(base: &Base) -> Vec<Value> {
     vec![
         base.forged("forged_page_without_its_digest", "PageAuth", |parts| reseal(parts, &|_| {}, false)),
         base.forged("forged_page_lengths", "InvalidManifest", |parts| {
-            reseal(parts, &|clear| clear[23] ^= 1, true)
+            reseal(parts, &|clear| clear[23] ^= 1, true);
         }),
         base.forged("forged_page_ordinals", "InvalidManifest", |parts| {
-            reseal(parts, &|clear| clear[19] = 9, true)
+            reseal(parts, &|clear| clear[19] = 9, true);
         }),
         base.forged("forged_page_sum", "InvalidManifest", |parts| parts.root[descriptor + 7] += 1),
         base.forged("forged_page_digest", "PageAuth", |parts| parts.root[descriptor + 8] ^= 1),
@@ -649,10 +649,10 @@ fn forged_locators(base: &Base) -> Vec<Value> {
         base.forged("forged_null_flag", "InvalidLocator", set(null_flag, &[2])),
         base.forged("forged_subject_too_long", "InvalidLocator", set(null_flag + 9, &[1, 1])),
         base.forged("forged_locator_padding", "InvalidLocator", |parts| {
-            *parts.locator.last_mut().unwrap() = 1
+            *parts.locator.last_mut().unwrap() = 1;
         }),
         base.forged("forged_locator_padding_longer", "InvalidLocator", |parts| {
-            parts.locator.extend([0; 256])
+            parts.locator.extend([0; 256]);
         }),
         base.forged("forged_key", "WrongLocator", set(10, b"P")),
         base.forged("forged_bucket", "WrongLocator", set(1, b"R")),

@@ -566,10 +566,10 @@ async fn a_list_resumes_where_it_stopped(index: Shared) {
                 assert!(one.entries.len() + one.prefixes.len() <= 1);
                 names.extend(keys(&one).into_iter().map(str::to_owned));
                 prefixes.extend(one.prefixes.clone());
-                after = one.next.clone();
-                if after.is_none() {
+                if one.next.is_none() {
                     break;
                 }
+                after = one.next;
             }
             assert_eq!(
                 (names, prefixes),

@@ -153,7 +153,7 @@ impl Reference {
                 assert_eq!(answer, PutOutcome::NoSuchKey);
             }
             (Condition::Absent | Condition::Wrong, true) => {
-                assert_eq!(answer, PutOutcome::PreconditionFailed)
+                assert_eq!(answer, PutOutcome::PreconditionFailed);
             }
             _ => {
                 let PutOutcome::Committed { seq, replaced } = answer else { panic!("{answer:?}") };

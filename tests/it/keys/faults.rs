@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use terroir::keys::testing::Fault;
 use terroir::keys::{KekSpec, KeysError, KmsError, RingSettings};
 
-use super::{Bench, STALE, TTL, settings, spec, tenant, until};
+use super::{Bench, STALE, TTL, just_before, settings, spec, tenant, until};
 
 const DOWN: Fault = Fault::Fail(KmsError::Unavailable("down"));
 
@@ -106,7 +106,7 @@ async fn exactly_at_the_end_of_the_window_the_key_is_gone() {
     let bench = Bench::new().await;
     bench.ring.current(tenant(1), &spec()).await.unwrap();
     bench.kms.always(Some(DOWN));
-    bench.clock.advance(TTL + STALE - Duration::from_millis(1));
+    bench.clock.advance(just_before(TTL + STALE));
     assert!(bench.ring.current(tenant(1), &spec()).await.is_ok());
     bench.clock.advance(Duration::from_millis(1));
     let refused = bench.ring.current(tenant(1), &spec()).await.unwrap_err();
@@ -119,7 +119,7 @@ async fn a_class_without_a_stale_window_ends_with_its_ttl() {
     let strict = KekSpec { stale: Duration::ZERO, ..spec() };
     bench.ring.current(tenant(1), &strict).await.unwrap();
     bench.kms.always(Some(DOWN));
-    bench.clock.advance(TTL - Duration::from_millis(1));
+    bench.clock.advance(just_before(TTL));
     assert!(bench.ring.current(tenant(1), &strict).await.is_ok());
     bench.clock.advance(Duration::from_millis(1));
     assert!(bench.ring.current(tenant(1), &strict).await.is_err());
@@ -131,7 +131,7 @@ async fn a_refresh_before_expiry_keeps_nobody_waiting() {
     bench.ring.current(tenant(1), &spec()).await.unwrap();
     let before = bench.calls();
     bench.kms.always(Some(Fault::Wait));
-    bench.clock.advance(TTL - Duration::from_millis(1));
+    bench.clock.advance(just_before(TTL));
     for _ in 0..20 {
         bench.ring.current(tenant(1), &spec()).await.unwrap();
     }
@@ -152,7 +152,7 @@ async fn a_denial_heard_by_an_early_refresh_ends_the_key_before_its_ttl() {
     bench.ring.current(tenant(1), &spec()).await.unwrap();
     let before = bench.calls();
     bench.kms.always(Some(Fault::Fail(KmsError::Disabled)));
-    bench.clock.advance(TTL - Duration::from_millis(2));
+    bench.clock.advance(just_before(just_before(TTL)));
     bench.ring.current(tenant(1), &spec()).await.unwrap();
     until("the refresh was made", || bench.calls() == before + 1).await;
     for _ in 0..20 {

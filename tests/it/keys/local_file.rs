@@ -131,7 +131,7 @@ async fn destruction_takes_a_schedule_and_its_wait_and_leaves_no_key() {
     assert_eq!(keys.len(), 2, "the control: this is how a key stands in the file");
 
     assert!(matches!(kms.destroy(&root()), Err(RootFileError::WrongState { state: "enabled", .. })));
-    let short = DESTRUCTION_WAIT_MIN - Duration::from_secs(1);
+    let short = DESTRUCTION_WAIT_MIN.saturating_sub(Duration::from_secs(1));
     assert!(matches!(kms.schedule_destruction(&root(), short), Err(RootFileError::TooSoon(1))));
     kms.schedule_destruction(&root(), DESTRUCTION_WAIT_MIN).unwrap();
     clock.advance(short);

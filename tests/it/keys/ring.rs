@@ -10,7 +10,7 @@ use terroir::keys::{
 };
 use terroir::model::{ClassCode, KekId, SystemClock, SystemEntropy};
 
-use super::{Bench, STALE, TTL, settings, spec, tenant};
+use super::{Bench, STALE, TTL, just_before, settings, spec, tenant};
 
 #[tokio::test]
 async fn tenants_and_classes_have_keys_of_their_own() {
@@ -97,7 +97,7 @@ async fn an_epoch_is_retired_only_when_nothing_names_it_and_nobody_can_still_use
     bench.ring.rotate(tenant(1), &spec()).await.unwrap();
     assert_eq!(retire(1, 7).await, Err(KeysError::InUse { records: 7 }));
     assert!(matches!(retire(1, 0).await, Err(KeysError::TooSoon { .. })));
-    bench.clock.advance(Duration::from_hours(1) + POINTER_TTL + STALE - Duration::from_secs(1));
+    bench.clock.advance(Duration::from_secs(3599) + POINTER_TTL + STALE);
     assert_eq!(retire(1, 0).await, Err(KeysError::TooSoon { seconds: 1 }));
     bench.clock.advance(Duration::from_secs(1));
     assert_eq!(retire(3, 0).await, Err(KeysError::UnknownKek));
@@ -164,7 +164,7 @@ async fn sweeping_forgets_what_is_past_its_window_and_nothing_else() {
     let bench = Bench::new().await;
     bench.ring.current(tenant(1), &spec()).await.unwrap();
     let weak = Arc::downgrade(&bench.ring.current(tenant(1), &spec()).await.unwrap());
-    bench.clock.advance(TTL + STALE - Duration::from_millis(1));
+    bench.clock.advance(just_before(TTL + STALE));
     bench.ring.sweep();
     assert!(weak.upgrade().is_some());
     bench.clock.advance(Duration::from_millis(1));

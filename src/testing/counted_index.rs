@@ -1,0 +1,172 @@
+//! An index that counts the round trips of the index behind it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use crate::index::*;
+use crate::model::{BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId};
+
+/// Counts every call, and passes it on. The directory's own polling is counted apart: it belongs to no request.
+#[derive(Debug)]
+pub struct CountedIndex {
+    inner: Arc<dyn Index>,
+    round_trips: Arc<AtomicU64>,
+}
+
+impl CountedIndex {
+    /// Counts in `round_trips` what is asked of `inner`.
+    pub fn new(inner: Arc<dyn Index>, round_trips: Arc<AtomicU64>) -> Self {
+        Self { inner, round_trips }
+    }
+
+    fn count(&self) -> &dyn Index {
+        self.round_trips.fetch_add(1, Ordering::SeqCst);
+        &*self.inner
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Index for CountedIndex {
+    async fn create_bucket(&self, name: &BucketName, tenant: TenantCode, class: Option<&ClassId>, now: Timestamp) -> Result<CreateBucket, IndexError> {
+        self.count().create_bucket(name, tenant, class, now).await
+    }
+
+    async fn bucket(&self, name: &BucketName) -> Result<Option<Bucket>, IndexError> {
+        self.count().bucket(name).await
+    }
+
+    async fn list_buckets(&self, tenant: TenantCode, after: Option<&BucketName>, limit: u16) -> Result<Vec<Bucket>, IndexError> {
+        self.count().list_buckets(tenant, after, limit).await
+    }
+
+    async fn delete_bucket(&self, name: &BucketName, tenant: TenantCode) -> Result<DeleteBucket, IndexError> {
+        self.count().delete_bucket(name, tenant).await
+    }
+
+    async fn set_bucket_class(&self, name: &BucketName, tenant: TenantCode, class: Option<&ClassId>) -> Result<SetBucketClass, IndexError> {
+        self.count().set_bucket_class(name, tenant, class).await
+    }
+
+    async fn lookup(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey) -> Result<Lookup, IndexError> {
+        self.count().lookup(tenant, bucket, key).await
+    }
+
+    async fn version(&self, version: VersionId) -> Result<Option<NamedVersion>, IndexError> {
+        self.count().version(version).await
+    }
+
+    async fn commit_put(&self, new: NewVersion, precondition: Precondition, now: Timestamp) -> Result<PutOutcome, IndexError> {
+        self.count().commit_put(new, precondition, now).await
+    }
+
+    async fn delete(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, precondition: Precondition, now: Timestamp) -> Result<DeleteOutcome, IndexError> {
+        self.count().delete(tenant, bucket, key, precondition, now).await
+    }
+
+    async fn delete_many(&self, tenant: TenantCode, bucket: &BucketName, keys: Vec<ObjectKey>, now: Timestamp) -> Result<DeleteMany, IndexError> {
+        self.count().delete_many(tenant, bucket, keys, now).await
+    }
+
+    async fn list(&self, tenant: TenantCode, bucket: &BucketName, request: &ListRequest) -> Result<ListOutcome, IndexError> {
+        self.count().list(tenant, bucket, request).await
+    }
+
+    async fn create_upload(&self, new: NewUpload) -> Result<CreateUpload, IndexError> {
+        self.count().create_upload(new).await
+    }
+
+    async fn upload(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, upload: UploadId) -> Result<UploadLookup, IndexError> {
+        self.count().upload(tenant, bucket, key, upload).await
+    }
+
+    async fn put_part(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, part: NewPart, now: Timestamp) -> Result<PutPart, IndexError> {
+        self.count().put_part(tenant, bucket, key, part, now).await
+    }
+
+    async fn list_parts(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, upload: UploadId, after: u16, limit: u16) -> Result<ListParts, IndexError> {
+        self.count().list_parts(tenant, bucket, key, upload, after, limit).await
+    }
+
+    async fn list_uploads(&self, tenant: TenantCode, bucket: &BucketName, prefix: &str, after: Option<(&str, Option<UploadId>)>, limit: u16) -> Result<ListUploads, IndexError> {
+        self.count().list_uploads(tenant, bucket, prefix, after, limit).await
+    }
+
+    async fn parts(&self, upload: UploadId, numbers: &[u16]) -> Result<Vec<PartRow>, IndexError> {
+        self.count().parts(upload, numbers).await
+    }
+
+    async fn complete_upload(&self, upload: UploadId, chosen: Vec<(u16, ETag)>, new: NewVersion, precondition: Precondition, now: Timestamp) -> Result<CompleteOutcome, IndexError> {
+        self.count().complete_upload(upload, chosen, new, precondition, now).await
+    }
+
+    async fn abort_upload(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, upload: UploadId, now: Timestamp) -> Result<AbortOutcome, IndexError> {
+        self.count().abort_upload(tenant, bucket, key, upload, now).await
+    }
+
+    async fn forget_completed(&self, before: Timestamp, limit: u32) -> Result<u64, IndexError> {
+        self.count().forget_completed(before, limit).await
+    }
+
+    async fn enqueue_reclaim(&self, blobs: Vec<BlobId>, tenant: TenantCode, due: Timestamp, reason: ReclaimReason) -> Result<u64, IndexError> {
+        self.count().enqueue_reclaim(blobs, tenant, due, reason).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<ReclaimRow>, IndexError> {
+        self.inner.due(now, limit).await
+    }
+
+    async fn forget(&self, blobs: Vec<BlobId>) -> Result<u64, IndexError> {
+        self.count().forget(blobs).await
+    }
+
+    async fn reclaim_depth(&self) -> Result<u64, IndexError> {
+        self.inner.reclaim_depth().await
+    }
+
+    async fn counters(&self, tenant: TenantCode) -> Result<Vec<Counter>, IndexError> {
+        self.count().counters(tenant).await
+    }
+
+    async fn kek_use(&self, kek: KekId, epoch: u32) -> Result<u64, IndexError> {
+        self.count().kek_use(kek, epoch).await
+    }
+
+    async fn blob_standing(&self, blobs: &[BlobId]) -> Result<Vec<BlobStanding>, IndexError> {
+        self.count().blob_standing(blobs).await
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.inner.incarnation()
+    }
+
+    async fn put_row(&self, kind: &str, id: &str, expected: u64, sealed: bytes::Bytes) -> Result<PutRow, IndexError> {
+        self.inner.put_row(kind, id, expected, sealed).await
+    }
+
+    async fn row(&self, kind: &str, id: &str) -> Result<Option<DirectoryRow>, IndexError> {
+        self.inner.row(kind, id).await
+    }
+
+    async fn rows(&self, kind: &str) -> Result<Vec<DirectoryRow>, IndexError> {
+        self.inner.rows(kind).await
+    }
+
+    async fn rows_changed(&self, after: u64, limit: u32) -> Result<Vec<DirectoryRow>, IndexError> {
+        self.inner.rows_changed(after, limit).await
+    }
+
+    async fn directory_change(&self) -> Result<u64, IndexError> {
+        self.inner.directory_change().await
+    }
+
+    async fn health(&self) -> Result<(), IndexError> {
+        self.inner.health().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await
+    }
+}

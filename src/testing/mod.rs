@@ -1,0 +1,13 @@
+//! Feature `testing`: the whole application in the process of a test, behind its real listeners.
+//!
+//! [`TestApp`] starts regions in a folder of the caller's, with embedded stores; [`Tap`] stands in front of each region's
+//! store and index, counts what is asked of them, and makes the store fail on demand.
+#![expect(clippy::expect_used, clippy::panic, reason = "test support: what cannot be set up ends the test, with its reason")]
+
+mod app;
+mod counted_index;
+mod tap;
+
+pub use app::{Embedded, Setup, TestApp, TestTenant};
+pub use counted_index::CountedIndex;
+pub use tap::{Asked, Tap, Taps};

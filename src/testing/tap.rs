@@ -1,0 +1,197 @@
+//! A tap on a region's store and index: what was asked of them, and faults on demand.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::app::Between;
+use crate::blobs::testing::{FaultyStore, Faults};
+use crate::blobs::{BlobInfo, BlobStore, Cursor, Description, Error, Location, Page};
+use crate::envelope::Sealed;
+use crate::index::Index;
+use crate::model::RegionId;
+use crate::placement::Placement;
+
+use super::CountedIndex;
+
+/// What was asked of a region's store and index, in calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Blobs written.
+    pub puts: u64,
+    /// Ranges read.
+    pub reads: u64,
+    /// Blobs looked at.
+    pub heads: u64,
+    /// Blobs deleted.
+    pub deletes: u64,
+    /// Pages listed.
+    pub lists: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Round trips of the index.
+    pub index: u64,
+}
+
+impl Asked {
+    /// Calls of the store, of every verb.
+    pub const fn store(&self) -> u64 {
+        self.puts + self.reads + self.heads + self.deletes + self.lists
+    }
+}
+
+impl std::ops::Sub for Asked {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            puts: self.puts - before.puts,
+            reads: self.reads - before.reads,
+            heads: self.heads - before.heads,
+            deletes: self.deletes - before.deletes,
+            lists: self.lists - before.lists,
+            read_bytes: self.read_bytes - before.read_bytes,
+            index: self.index - before.index,
+        }
+    }
+}
+
+/// One region's tap.
+#[derive(Debug)]
+pub struct Tap {
+    store: FaultyStore<Arc<dyn BlobStore>>,
+    puts: AtomicU64,
+    reads: AtomicU64,
+    heads: AtomicU64,
+    deletes: AtomicU64,
+    lists: AtomicU64,
+    read_bytes: AtomicU64,
+    index: Arc<AtomicU64>,
+}
+
+impl Tap {
+    fn new(store: Arc<dyn BlobStore>, seed: u64, index: Arc<AtomicU64>) -> Self {
+        Self {
+            store: FaultyStore::new(store, Faults::default(), seed),
+            puts: AtomicU64::default(),
+            reads: AtomicU64::default(),
+            heads: AtomicU64::default(),
+            deletes: AtomicU64::default(),
+            lists: AtomicU64::default(),
+            read_bytes: AtomicU64::default(),
+            index,
+        }
+    }
+
+    /// From now on the store fails like this. Faults strike above the region's retries: one is enough.
+    pub fn fail(&self, faults: Faults) {
+        self.store.set(faults);
+    }
+
+    /// From now on nothing reaches the store, or everything does.
+    pub fn down(&self, down: bool) {
+        self.fail(Faults { error_before: if down { 1000 } else { 0 }, ..Faults::default() });
+    }
+
+    /// How many faults have struck.
+    pub fn struck(&self) -> u64 {
+        self.store.struck()
+    }
+
+    /// What was asked so far.
+    pub fn asked(&self) -> Asked {
+        let value = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+        Asked {
+            puts: value(&self.puts),
+            reads: value(&self.reads),
+            heads: value(&self.heads),
+            deletes: value(&self.deletes),
+            lists: value(&self.lists),
+            read_bytes: value(&self.read_bytes),
+            index: value(&self.index),
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::SeqCst);
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl BlobStore for Tap {
+    async fn put(&self, at: &Location, sealed: Sealed) -> Result<(), Error> {
+        count(&self.puts);
+        self.store.put(at, sealed).await
+    }
+
+    async fn read(&self, at: &Location, range: Range<u64>) -> Result<Bytes, Error> {
+        count(&self.reads);
+        self.read_bytes.fetch_add(range.end - range.start, Ordering::SeqCst);
+        self.store.read(at, range).await
+    }
+
+    async fn head(&self, at: &Location) -> Result<BlobInfo, Error> {
+        count(&self.heads);
+        self.store.head(at).await
+    }
+
+    async fn delete(&self, at: &Location) -> Result<(), Error> {
+        count(&self.deletes);
+        self.store.delete(at).await
+    }
+
+    async fn list(&self, placed: &Placement, after: Option<&Cursor>, limit: usize) -> Result<Page, Error> {
+        count(&self.lists);
+        self.store.list(placed, after, limit).await
+    }
+
+    async fn locate(&self) -> Result<Option<String>, Error> {
+        self.store.locate().await
+    }
+
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
+}
+
+/// The taps of every region of an application.
+#[derive(Debug, Default)]
+pub struct Taps {
+    seed: u64,
+    taps: Mutex<BTreeMap<RegionId, Arc<Tap>>>,
+    round_trips: Mutex<BTreeMap<RegionId, Arc<AtomicU64>>>,
+}
+
+impl Taps {
+    /// Taps whose faults follow from `seed`.
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// The tap of `region`, once it is open.
+    pub fn of(&self, region: &RegionId) -> Option<Arc<Tap>> {
+        self.taps.lock().unwrap_or_else(PoisonError::into_inner).get(region).cloned()
+    }
+
+    fn round_trips(&self, region: &RegionId) -> Arc<AtomicU64> {
+        let mut all = self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(region.clone()).or_default())
+    }
+}
+
+impl Between for Taps {
+    fn store(&self, region: &RegionId, store: Arc<dyn BlobStore>) -> Arc<dyn BlobStore> {
+        let tap = Arc::new(Tap::new(store, self.seed, self.round_trips(region)));
+        self.taps.lock().unwrap_or_else(PoisonError::into_inner).insert(region.clone(), Arc::clone(&tap));
+        tap
+    }
+
+    fn index(&self, region: &RegionId, index: Arc<dyn Index>) -> Arc<dyn Index> {
+        Arc::new(CountedIndex::new(index, self.round_trips(region)))
+    }
+}
