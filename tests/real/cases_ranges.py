@@ -41,7 +41,7 @@ def model(header, data):
 
 def draw(chance, size):
     """A range header: mostly legal and short, often at a border, sometimes nonsense."""
-    borders = [0, size, SEGMENT, BLOB, 2 * BLOB, 2 * SEGMENT, size - 1, size // 2]
+    borders = [at for at in (0, size, SEGMENT, BLOB, 2 * BLOB, 2 * SEGMENT, size - 1, size // 2) if at <= size]
     near = lambda: max(0, chance.choice(borders) + chance.randrange(-3, 4))  # noqa: E731
     start = chance.choice([near(), chance.randrange(size + 1)])
     length = chance.choice([1, chance.randrange(1, 200), int(2 ** chance.uniform(0, 18.2))])
