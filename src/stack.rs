@@ -11,7 +11,7 @@ use tower::{Service, ServiceBuilder, service_fn};
 use crate::audit::Log;
 use crate::catalogue::Catalogue;
 use crate::layers::{
-    Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, Timed,
+    Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, TenantLimitsLayer, Timed,
 };
 use crate::model::{Clock, Entropy, RegionId};
 use crate::ops::{Body, Operations, Recorded};
@@ -36,6 +36,8 @@ pub struct StackParts {
     pub domains: Domains,
     /// Requests in flight at most.
     pub requests_max: usize,
+    /// Requests of one tenant in flight at most.
+    pub tenant_requests_max: usize,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Time.
@@ -67,6 +69,7 @@ where
         operations,
         domains,
         requests_max,
+        tenant_requests_max,
         metrics,
         clock,
         entropy,
@@ -83,6 +86,8 @@ where
         .layer(StepLayer::new(Decode::new(domains, log.clone())))
         // Before placement: who asks decides where.
         .layer(StepLayer::new(Identify::new(directory, region.clone(), Arc::clone(&clock), log.clone())))
+        // As soon as it is known who asks, before the first look into the index.
+        .layer(TenantLimitsLayer::new(tenant_requests_max))
         // Before the record: what is recorded is the decision.
         .layer(StepLayer::new(Place::new(region, catalogue, operations, clock, log.clone())))
         // Last before the effect: nothing happens that is not on disk.

@@ -51,6 +51,7 @@ pub(super) async fn listen(
         operations: Operations::new(site.vault.clone()),
         domains: Domains::new([site.region().endpoints.s3.authority().host()]),
         requests_max: usize::try_from(limits.requests_max).unwrap_or(usize::MAX),
+        tenant_requests_max: usize::try_from(limits.tenant_requests_max).unwrap_or(usize::MAX),
         metrics: Arc::clone(site.metrics()),
         clock: Arc::clone(&site.parts.clock),
         entropy: Arc::clone(&site.parts.entropy),
