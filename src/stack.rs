@@ -9,9 +9,10 @@ use http_body::Body as HttpBody;
 use tower::{Service, ServiceBuilder, service_fn};
 
 use crate::audit::Log;
-use crate::auth::Turns;
 use crate::catalogue::Catalogue;
-use crate::layers::{Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer};
+use crate::layers::{
+    Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, TenantLimitsLayer, Timed,
+};
 use crate::model::{Clock, Entropy, RegionId};
 use crate::ops::{Body, Operations, Recorded};
 use crate::s3::Domains;
@@ -35,7 +36,7 @@ pub struct StackParts {
     pub domains: Domains,
     /// Requests in flight at most.
     pub requests_max: usize,
-    /// Requests in flight of one tenant at most.
+    /// Requests of one tenant in flight at most.
     pub tenant_requests_max: usize,
     /// Counters.
     pub metrics: Arc<Metrics>,
@@ -84,18 +85,14 @@ where
         // Before the signature: it says which headers and which body the signature has to cover.
         .layer(StepLayer::new(Decode::new(domains, log.clone())))
         // Before placement: who asks decides where.
-        .layer(StepLayer::new(Identify::new(
-            directory,
-            region.clone(),
-            Turns::new(tenant_requests_max),
-            Arc::clone(&clock),
-            log.clone(),
-        )))
+        .layer(StepLayer::new(Identify::new(directory, region.clone(), Arc::clone(&clock), log.clone())))
+        // As soon as it is known who asks, before the first look into the index.
+        .layer(TenantLimitsLayer::new(tenant_requests_max))
         // Before the record: what is recorded is the decision.
         .layer(StepLayer::new(Place::new(region, catalogue, operations, clock, log.clone())))
         // Last before the effect: nothing happens that is not on disk.
         .layer(StepLayer::new(Record::new(log)))
-        .service(service_fn(move |request: Recorded<B>| {
+        .service(service_fn(move |request: Recorded<Timed<B>>| {
             let operations = carry_out.clone();
             async move { operations.carry_out(request).await }
         }));

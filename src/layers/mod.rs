@@ -8,8 +8,9 @@ mod record;
 mod redirect;
 mod respond;
 mod step;
+mod tenants;
 
-pub use decode::{Decode, Decoded};
+pub use decode::{Decode, Decoded, Timed};
 pub use identify::Identify;
 pub use limits::{Limits, LimitsLayer};
 pub use place::Place;
@@ -17,3 +18,4 @@ pub use record::Record;
 pub use redirect::Redirect;
 pub use respond::{Respond, RespondLayer};
 pub use step::{BoxFuture, Step, StepLayer, StepService};
+pub use tenants::{TenantLimits, TenantLimitsLayer};

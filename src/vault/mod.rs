@@ -31,7 +31,7 @@ use crate::placement::Placement;
 pub use crate::index::{IndexError, ListRequest, Position, Precondition};
 pub use classes::{Classes, Treatment};
 pub use error::{VaultError, WriteError};
-pub use housekeeping::Reclaimed;
+pub use housekeeping::{Due, Reclaimed};
 pub use memory::{Exhausted, Lease, Memory};
 pub use read::{Reading, Stored};
 pub use records::Trace;
@@ -99,6 +99,14 @@ impl Vault {
     /// The region whose records these are.
     pub fn region(&self) -> &RegionId {
         &self.parts.region
+    }
+
+    /// Waits, for at most `limit`, until what failed writes left behind is queued for deletion. To be called before the index
+    /// is closed: a drain that cuts writes off leaves blobs that nothing else remembers.
+    pub async fn settle(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.sweeper.settled()).await.is_err() {
+            tracing::warn!("blobs of failed writes were left to the scrubber");
+        }
     }
 
     /// The budget for bodies.

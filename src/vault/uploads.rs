@@ -17,7 +17,7 @@ use crate::model::{
     TenantCode, UploadId,
 };
 
-use super::cut::{Feed, lengths};
+use super::cut::Feed;
 use super::debris::Debris;
 use super::sealing::{Sealing, kms_key_id, new_blobs, random};
 use super::source::Source;
@@ -156,7 +156,7 @@ impl Vault {
         let size = source.clear_bytes();
         let mut feed = Feed::new(source);
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
-        let cut = lengths(size, 0, self.parts.settings.blob_bytes_max);
+        let cut = self.cut_of(size, 0)?;
         let first = u32::from(number) * ORDINALS_PER_PART;
         let entries = self.cut(decided, &mut feed, &opened.sealing, &cut, first, &mut debris).await?;
         let checksums = feed.verified().await?;
@@ -276,7 +276,7 @@ impl Vault {
         row: index::Upload,
     ) -> Result<OpenedUpload, VaultError> {
         let tenant = decided.tenant_code();
-        let treatment = self.treatment(row.class_code)?;
+        let treatment = self.parts.classes.treatment_named(row.class_code, &row.class)?;
         let handle = self.kek_of(tenant, &treatment.kek, row.kek, row.kek_epoch).await?;
         let kek = handle.to_envelope();
         let expected = self.expected(tenant, row.class_code, row.version)?;
