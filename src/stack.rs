@@ -9,6 +9,7 @@ use http_body::Body as HttpBody;
 use tower::{Service, ServiceBuilder, service_fn};
 
 use crate::audit::Log;
+use crate::auth::Turns;
 use crate::catalogue::Catalogue;
 use crate::layers::{Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer};
 use crate::model::{Clock, Entropy, RegionId};
@@ -34,6 +35,8 @@ pub struct StackParts {
     pub domains: Domains,
     /// Requests in flight at most.
     pub requests_max: usize,
+    /// Requests in flight of one tenant at most.
+    pub tenant_requests_max: usize,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Time.
@@ -65,6 +68,7 @@ where
         operations,
         domains,
         requests_max,
+        tenant_requests_max,
         metrics,
         clock,
         entropy,
@@ -80,7 +84,13 @@ where
         // Before the signature: it says which headers and which body the signature has to cover.
         .layer(StepLayer::new(Decode::new(domains, log.clone())))
         // Before placement: who asks decides where.
-        .layer(StepLayer::new(Identify::new(directory, region.clone(), Arc::clone(&clock), log.clone())))
+        .layer(StepLayer::new(Identify::new(
+            directory,
+            region.clone(),
+            Turns::new(tenant_requests_max),
+            Arc::clone(&clock),
+            log.clone(),
+        )))
         // Before the record: what is recorded is the decision.
         .layer(StepLayer::new(Place::new(region, catalogue, operations, clock, log.clone())))
         // Last before the effect: nothing happens that is not on disk.

@@ -51,6 +51,7 @@ pub(super) async fn listen(
         operations: Operations::new(site.vault.clone()),
         domains: Domains::new([site.region().endpoints.s3.authority().host()]),
         requests_max: usize::try_from(limits.requests_max).unwrap_or(usize::MAX),
+        tenant_requests_max: usize::try_from(limits.tenant_requests_max).unwrap_or(usize::MAX),
         metrics: Arc::clone(site.metrics()),
         clock: Arc::clone(&site.parts.clock),
         entropy: Arc::clone(&site.parts.entropy),
@@ -88,7 +89,7 @@ fn tls(region: &RegionId, files: &settings::Tls) -> Result<Arc<TlsConfig>, Start
         return Err(StartError::TlsKeyNotInFile { region: region.clone() });
     };
     load_tls(&TlsFiles { certificates: files.certificate.clone(), key })
-        .map_err(|source| StartError::Tls { region: region.clone(), source })
+        .map_err(|source| StartError::Tls { region: region.clone(), source: Box::new(source) })
 }
 
 /// The process's limits as one listener takes them.

@@ -97,7 +97,7 @@ pub enum StartError {
         region: RegionId,
         /// Why.
         #[source]
-        source: TlsError,
+        source: Box<TlsError>,
     },
 }
 

@@ -162,7 +162,10 @@ impl Site {
         let registry = Registry::new(
             Arc::clone(&index),
             ring.clone(),
-            accepts(&parts),
+            Accepts::of(&parts.catalogue, &parts.region.id).ok_or_else(|| TenantsError::WrongRegion {
+                here: parts.region.id.clone(),
+                home: parts.region.id.clone(),
+            })?,
             Arc::clone(clock),
             Arc::clone(entropy),
         );
@@ -397,13 +400,6 @@ async fn open_log(parts: &SiteParts, keys: AuditKeys) -> Result<Log, SiteError> 
         Log::open_with(&directory, &region, &environment, keys, clock, options)
     });
     Ok(opened.await.map_err(|_| AuditError::Closed)??)
-}
-
-fn accepts(parts: &SiteParts) -> Accepts {
-    let region = parts.region.id.clone();
-    let classes = parts.catalogue.classes();
-    let here = classes.iter().filter(|class| class.allowed_regions.contains(&region));
-    Accepts { classes: here.map(|class| class.id.clone()).collect(), region }
 }
 
 fn treatment(class: &ClassProfile) -> Treatment {

@@ -4,6 +4,8 @@
 //! that this caller may ask for this. Each result is a type with private fields and one constructor, so neither step can
 //! be left out further down.
 
+mod turns;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use http_body::Body;
 use crate::model::{AccessKeyId, Credential, RegionId, Tenant, Timestamp};
 use crate::s3::{self, BodyKind, Call, Code, Payload, PayloadPlan, Presented, S3Error, SigningKey};
 use crate::tenants::{Directory, Identity, Reason};
+
+pub use turns::{Turn, Turns};
 
 /// Where a request came from, before anybody believed anything it says.
 #[derive(Clone, Debug)]
@@ -155,10 +159,18 @@ where
     /// Decides whether this caller may ask for this at all.
     ///
     /// The rule of this release: a credential may do everything to its own tenant's records and nothing to anybody
-    /// else's. Whose a bucket is, the index says in the same transaction that acts on it.
-    pub fn authorise(self) -> Permitted<B> {
+    /// else's. Whose a bucket is, the index says in the same transaction that acts on it. A tenant that has all its
+    /// places taken is told to slow down.
+    pub fn authorise(self, turns: &Turns) -> Result<Permitted<B>, S3Error> {
         let Self { call, caller, origin, body } = self;
-        Permitted { call, caller, origin, body: Some(body) }
+        let turn = turns.take(caller.tenant.code).ok_or_else(|| {
+            S3Error::because(
+                Code::SlowDown,
+                "This tenant has as many requests under way as it may. Try again.",
+            )
+            .with_retry_after_s(1)
+        })?;
+        Ok(Permitted { call, caller, origin, body: Some(body), turn })
     }
 }
 
@@ -170,6 +182,7 @@ pub struct Permitted<B> {
     origin: Origin,
     /// `None` once it was read as a document.
     body: Option<Payload<B>>,
+    turn: Turn,
 }
 
 impl<B> Permitted<B> {
@@ -189,8 +202,8 @@ impl<B> Permitted<B> {
     }
 
     /// Takes the request apart, for the layer that placed it.
-    pub fn into_parts(self) -> (Call, Caller, Origin, Option<Payload<B>>) {
-        (self.call, self.caller, self.origin, self.body)
+    pub fn into_parts(self) -> (Call, Caller, Origin, Option<Payload<B>>, Turn) {
+        (self.call, self.caller, self.origin, self.body, self.turn)
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn run(command: BucketCommand) -> Result<(), Failure> {
     done?;
     match class {
         Some(class) if !none => {
-            output::line(&format!("records written to {bucket} are of class {class} at least"))
+            output::line(&format!("records written to {bucket} are of class {class} at least"));
         }
         _ => output::line(&format!("bucket {bucket} has no class rule")),
     }

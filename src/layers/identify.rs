@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body::Body;
 
 use crate::audit::{Log, Stranger};
-use crate::auth::{Cause, Identified, Permitted};
+use crate::auth::{Cause, Identified, Permitted, Turns};
 use crate::model::{Clock, RegionId};
 use crate::s3::S3Error;
 use crate::tenants::Directory;
@@ -19,14 +19,21 @@ use super::step::Step;
 pub struct Identify {
     directory: Directory,
     region: RegionId,
+    turns: Turns,
     clock: Arc<dyn Clock>,
     log: Log,
 }
 
 impl Identify {
-    /// Against `directory`, for signatures scoped to `region`.
-    pub fn new(directory: Directory, region: RegionId, clock: Arc<dyn Clock>, log: Log) -> Self {
-        Self { directory, region, clock, log }
+    /// Against `directory`, for signatures scoped to `region`; `turns` bounds what one tenant may have under way.
+    pub fn new(
+        directory: Directory,
+        region: RegionId,
+        turns: Turns,
+        clock: Arc<dyn Clock>,
+        log: Log,
+    ) -> Self {
+        Self { directory, region, turns, clock, log }
     }
 }
 
@@ -41,7 +48,7 @@ where
         let Decoded { origin, parts, call, body } = request;
         let now = self.clock.now();
         match Identified::identify(origin, &parts, call, body, &self.directory, &self.region, now) {
-            Ok(identified) => Ok(identified.authorise()),
+            Ok(identified) => identified.authorise(&self.turns),
             Err(denied) => {
                 if let Some(kind) = stranger(denied.cause) {
                     self.log.count_stranger(kind);

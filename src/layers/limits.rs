@@ -1,4 +1,4 @@
-//! How many requests may be in flight: beyond it the answer is 503 SlowDown at once, not a queue.
+//! How many requests may be in flight: beyond it the answer is 503 `SlowDown` at once, not a queue.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -30,6 +30,7 @@ impl Timestamp {
     }
 
     /// This moment plus `duration`; saturates.
+    #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }

@@ -67,7 +67,7 @@ macro_rules! slug {
 }
 
 slug! {
-    /// A region: the stem of its file in `regions/`, its signing scope and its LocationConstraint.
+    /// A region: the stem of its file in `regions/`, its signing scope and its `LocationConstraint`.
     RegionId, "region", 16, "must be 2 to 16 lowercase letters, digits and single hyphens, starting with a letter"
 }
 slug! {

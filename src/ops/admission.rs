@@ -29,7 +29,7 @@
 use bytes::Bytes;
 
 use crate::audit::{self, AuditError, AuditKeys, Decision, Log, Source, Verdict};
-use crate::auth::{Caller, Origin, Permitted};
+use crate::auth::{Caller, Origin, Permitted, Turn};
 use crate::model::RegionId;
 use crate::placement::Placement;
 use crate::s3::{BodyKind, Call, Payload};
@@ -58,6 +58,7 @@ pub struct Placed<B> {
     origin: Origin,
     content: Content<B>,
     placement: Placement,
+    turn: Turn,
 }
 
 impl<B> Placed<B> {
@@ -72,23 +73,23 @@ impl<B> Placed<B> {
         {
             return Err(TenantMismatch);
         }
-        let (call, caller, origin, body) = permitted.into_parts();
+        let (call, caller, origin, body, turn) = permitted.into_parts();
         let content = match (call.body(), document, body) {
             (BodyKind::Record, None, Some(body)) => Content::Record(body),
             (BodyKind::Xml, Some(document), _) => Content::Document(document),
             _ => Content::None,
         };
-        Ok(Self { call, caller, origin, content, placement })
+        Ok(Self { call, caller, origin, content, placement, turn })
     }
 
     /// Makes the decision durable. The only way to a [`Recorded`]; an error means that nothing may happen.
     pub async fn record(self, log: &Log) -> Result<Recorded<B>, AuditError> {
-        let Self { call, caller, origin, content, placement } = self;
+        let Self { call, caller, origin, content, placement, turn } = self;
         let region = placement.region().clone();
         let mut decision = decision(log.keys(), &call, &caller, &origin, region, Verdict::Placed);
         decision.class = placement.class().map(|(class, _)| class.clone());
         let placement = log.record(decision, placement).await?;
-        Ok(Recorded { call, caller, origin, content, placement })
+        Ok(Recorded { call, caller, content, placement, turn })
     }
 }
 
@@ -97,9 +98,9 @@ impl<B> Placed<B> {
 pub struct Recorded<B> {
     pub(super) call: Call,
     pub(super) caller: Caller,
-    pub(super) origin: Origin,
     pub(super) content: Content<B>,
     pub(super) placement: audit::Recorded<Placement>,
+    pub(super) turn: Turn,
 }
 
 /// The audit decision about `call`, its names as keyed hashes.

@@ -197,13 +197,10 @@ impl Streaming {
         let Some(next) = &mut self.next else { return Poll::Ready(None) };
         let (reading, piece) = ready!(next.as_mut().poll(cx));
         self.next = None;
-        match &piece {
-            Some(Ok(bytes)) => {
-                self.left_bytes = self.left_bytes.saturating_sub(bytes.len() as u64);
-                self.state = Some(reading);
-            }
-            // After an error nothing more is read.
-            Some(Err(_)) | None => {}
+        // After an error nothing more is read.
+        if let Some(Ok(bytes)) = &piece {
+            self.left_bytes = self.left_bytes.saturating_sub(bytes.len() as u64);
+            self.state = Some(reading);
         }
         Poll::Ready(piece)
     }

@@ -68,7 +68,7 @@ impl Operations {
         B: HttpBody<Data = Bytes> + Unpin + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Recorded { call, caller, origin: _, content, placement } = request;
+        let Recorded { call, caller, content, placement, turn: _turn } = request;
         let context = Context { vault: &self.vault, decided: &placement, caller: &caller };
         let operation = Operation::named(call.name());
         let done = dispatch(&context, call, content).await;

@@ -42,7 +42,7 @@ where
 {
     type Error = S3Error;
 
-    fn len(&self) -> u64 {
+    fn clear_bytes(&self) -> u64 {
         self.length
     }
 
@@ -65,7 +65,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let source = Received::new(content.record()?)?;
-    let received = source.len();
+    let received = source.clear_bytes();
     let write = Write {
         bucket: call.object.bucket,
         key: call.object.key,

@@ -39,7 +39,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let source = Received::new(content.record()?)?;
-    let received = source.len();
+    let received = source.clear_bytes();
     let UploadRef { object, upload } = &call.upload;
     let written = context
         .vault

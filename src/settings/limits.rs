@@ -65,14 +65,6 @@ limits! {
     headers_bytes_max = 64 * KIB, 8 * KIB, MIB;
     /// How many headers a request may have.
     headers_max = 100, 16, 1_000;
-    /// An XML body. The largest legal one is a Complete of 10,000 parts with checksums, about 1 MB.
-    xml_bytes_max = MIB, 64 * KIB, 16 * MIB;
-    /// How deep an XML body may nest.
-    xml_depth_max = 32, 8, 128;
-    /// Keys of one `DeleteObjects` (S3 API reference: 1,000).
-    delete_keys_max = 1_000, 1, 1_000;
-    /// Parts of one upload (S3 User Guide, "Multipart upload limits": 10,000).
-    parts_max = 10_000, 1, 10_000;
     /// From the first byte of a request, or from accepting a connection, to the end of the headers.
     header_read_ms_max = 10_000, 100, 120_000;
     /// A body that does not move at all.

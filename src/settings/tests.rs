@@ -51,10 +51,6 @@ fn the_defaults_are_the_documented_ones_and_lie_in_their_own_ranges() {
     for line in [
         "limits.headers-bytes-max = 65536",
         "limits.headers-max = 100",
-        "limits.xml-bytes-max = 1048576",
-        "limits.xml-depth-max = 32",
-        "limits.parts-max = 10000",
-        "limits.delete-keys-max = 1000",
         "limits.header-read-ms-max = 10000",
         "limits.body-idle-ms-max = 15000",
         "limits.body-rate-bytes-per-s-min = 1024",
@@ -74,7 +70,7 @@ fn the_defaults_are_the_documented_ones_and_lie_in_their_own_ranges() {
 #[test]
 fn every_problem_is_told_with_its_line() {
     let text = "environment = \"Prod\"\n[region.fr]\nlisten = { data = \"here\", control = \"127.0.0.1:1\", observe = \"127.0.0.1\" }\n\
-                [limits]\nparts-max = 0\nheaders-max = 1000000\n";
+                [limits]\nconnections-max = 0\nheaders-max = 1000000\n";
     assert_eq!(lines(text), [1, 3, 3, 5, 6]);
     assert!(problems(text)[0].to_string().starts_with("terroir.toml:1: environment: "));
 }
@@ -130,7 +126,6 @@ fn limits_that_contradict_each_other_are_refused() {
         "memory-bytes-max = 16777216",
         "tenant-requests-max = 3000",
         "blob-bytes-max = 16777216",
-        "parts-max = 10001",
         "body-rate-bytes-per-s-min = -1",
         "drain-ms-max = \"30 s\"",
     ] {
@@ -150,7 +145,7 @@ fn a_secret_in_the_wrong_place_is_neither_taken_nor_repeated() {
             !problems.is_empty() && problems.iter().all(|problem| !problem.to_string().contains("hunter2"))
         );
     }
-    let typed = problems("environment = \"prod\"\n[limits]\nparts-max = \"hunter2\"\n");
+    let typed = problems("environment = \"prod\"\n[limits]\nconnections-max = \"hunter2\"\n");
     assert!(!typed[0].to_string().contains("hunter2") && typed[0].line == 3, "{typed:?}");
 }
 

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 
 use crate::index::*;
-use crate::model::{BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId};
+use crate::model::{
+    BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId,
+};
 
 /// Counts every call, and passes it on. The directory's own polling is counted apart: it belongs to no request.
 #[derive(Debug)]
@@ -30,7 +32,13 @@ impl CountedIndex {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Index for CountedIndex {
-    async fn create_bucket(&self, name: &BucketName, tenant: TenantCode, class: Option<&ClassId>, now: Timestamp) -> Result<CreateBucket, IndexError> {
+    async fn create_bucket(
+        &self,
+        name: &BucketName,
+        tenant: TenantCode,
+        class: Option<&ClassId>,
+        now: Timestamp,
+    ) -> Result<CreateBucket, IndexError> {
         self.count().create_bucket(name, tenant, class, now).await
     }
 
@@ -38,7 +46,12 @@ impl Index for CountedIndex {
         self.count().bucket(name).await
     }
 
-    async fn list_buckets(&self, tenant: TenantCode, after: Option<&BucketName>, limit: u16) -> Result<Vec<Bucket>, IndexError> {
+    async fn list_buckets(
+        &self,
+        tenant: TenantCode,
+        after: Option<&BucketName>,
+        limit: u16,
+    ) -> Result<Vec<Bucket>, IndexError> {
         self.count().list_buckets(tenant, after, limit).await
     }
 
@@ -46,11 +59,21 @@ impl Index for CountedIndex {
         self.count().delete_bucket(name, tenant).await
     }
 
-    async fn set_bucket_class(&self, name: &BucketName, tenant: TenantCode, class: Option<&ClassId>) -> Result<SetBucketClass, IndexError> {
+    async fn set_bucket_class(
+        &self,
+        name: &BucketName,
+        tenant: TenantCode,
+        class: Option<&ClassId>,
+    ) -> Result<SetBucketClass, IndexError> {
         self.count().set_bucket_class(name, tenant, class).await
     }
 
-    async fn lookup(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey) -> Result<Lookup, IndexError> {
+    async fn lookup(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<Lookup, IndexError> {
         self.count().lookup(tenant, bucket, key).await
     }
 
@@ -58,19 +81,42 @@ impl Index for CountedIndex {
         self.count().version(version).await
     }
 
-    async fn commit_put(&self, new: NewVersion, precondition: Precondition, now: Timestamp) -> Result<PutOutcome, IndexError> {
+    async fn commit_put(
+        &self,
+        new: NewVersion,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<PutOutcome, IndexError> {
         self.count().commit_put(new, precondition, now).await
     }
 
-    async fn delete(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, precondition: Precondition, now: Timestamp) -> Result<DeleteOutcome, IndexError> {
+    async fn delete(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<DeleteOutcome, IndexError> {
         self.count().delete(tenant, bucket, key, precondition, now).await
     }
 
-    async fn delete_many(&self, tenant: TenantCode, bucket: &BucketName, keys: Vec<ObjectKey>, now: Timestamp) -> Result<DeleteMany, IndexError> {
+    async fn delete_many(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        keys: Vec<ObjectKey>,
+        now: Timestamp,
+    ) -> Result<DeleteMany, IndexError> {
         self.count().delete_many(tenant, bucket, keys, now).await
     }
 
-    async fn list(&self, tenant: TenantCode, bucket: &BucketName, request: &ListRequest) -> Result<ListOutcome, IndexError> {
+    async fn list(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        request: &ListRequest,
+    ) -> Result<ListOutcome, IndexError> {
         self.count().list(tenant, bucket, request).await
     }
 
@@ -78,19 +124,47 @@ impl Index for CountedIndex {
         self.count().create_upload(new).await
     }
 
-    async fn upload(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, upload: UploadId) -> Result<UploadLookup, IndexError> {
+    async fn upload(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        upload: UploadId,
+    ) -> Result<UploadLookup, IndexError> {
         self.count().upload(tenant, bucket, key, upload).await
     }
 
-    async fn put_part(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, part: NewPart, now: Timestamp) -> Result<PutPart, IndexError> {
+    async fn put_part(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        part: NewPart,
+        now: Timestamp,
+    ) -> Result<PutPart, IndexError> {
         self.count().put_part(tenant, bucket, key, part, now).await
     }
 
-    async fn list_parts(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, upload: UploadId, after: u16, limit: u16) -> Result<ListParts, IndexError> {
+    async fn list_parts(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        upload: UploadId,
+        after: u16,
+        limit: u16,
+    ) -> Result<ListParts, IndexError> {
         self.count().list_parts(tenant, bucket, key, upload, after, limit).await
     }
 
-    async fn list_uploads(&self, tenant: TenantCode, bucket: &BucketName, prefix: &str, after: Option<(&str, Option<UploadId>)>, limit: u16) -> Result<ListUploads, IndexError> {
+    async fn list_uploads(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        prefix: &str,
+        after: Option<(&str, Option<UploadId>)>,
+        limit: u16,
+    ) -> Result<ListUploads, IndexError> {
         self.count().list_uploads(tenant, bucket, prefix, after, limit).await
     }
 
@@ -98,11 +172,25 @@ impl Index for CountedIndex {
         self.count().parts(upload, numbers).await
     }
 
-    async fn complete_upload(&self, upload: UploadId, chosen: Vec<(u16, ETag)>, new: NewVersion, precondition: Precondition, now: Timestamp) -> Result<CompleteOutcome, IndexError> {
+    async fn complete_upload(
+        &self,
+        upload: UploadId,
+        chosen: Vec<(u16, ETag)>,
+        new: NewVersion,
+        precondition: Precondition,
+        now: Timestamp,
+    ) -> Result<CompleteOutcome, IndexError> {
         self.count().complete_upload(upload, chosen, new, precondition, now).await
     }
 
-    async fn abort_upload(&self, tenant: TenantCode, bucket: &BucketName, key: &ObjectKey, upload: UploadId, now: Timestamp) -> Result<AbortOutcome, IndexError> {
+    async fn abort_upload(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        upload: UploadId,
+        now: Timestamp,
+    ) -> Result<AbortOutcome, IndexError> {
         self.count().abort_upload(tenant, bucket, key, upload, now).await
     }
 
@@ -110,7 +198,13 @@ impl Index for CountedIndex {
         self.count().forget_completed(before, limit).await
     }
 
-    async fn enqueue_reclaim(&self, blobs: Vec<BlobId>, tenant: TenantCode, due: Timestamp, reason: ReclaimReason) -> Result<u64, IndexError> {
+    async fn enqueue_reclaim(
+        &self,
+        blobs: Vec<BlobId>,
+        tenant: TenantCode,
+        due: Timestamp,
+        reason: ReclaimReason,
+    ) -> Result<u64, IndexError> {
         self.count().enqueue_reclaim(blobs, tenant, due, reason).await
     }
 
@@ -142,7 +236,13 @@ impl Index for CountedIndex {
         self.inner.incarnation()
     }
 
-    async fn put_row(&self, kind: &str, id: &str, expected: u64, sealed: bytes::Bytes) -> Result<PutRow, IndexError> {
+    async fn put_row(
+        &self,
+        kind: &str,
+        id: &str,
+        expected: u64,
+        sealed: bytes::Bytes,
+    ) -> Result<PutRow, IndexError> {
         self.inner.put_row(kind, id, expected, sealed).await
     }
 

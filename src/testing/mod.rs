@@ -2,7 +2,11 @@
 //!
 //! [`TestApp`] starts regions in a folder of the caller's, with embedded stores; [`Tap`] stands in front of each region's
 //! store and index, counts what is asked of them, and makes the store fail on demand.
-#![expect(clippy::expect_used, clippy::panic, reason = "test support: what cannot be set up ends the test, with its reason")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test support: what cannot be set up ends the test, with its reason"
+)]
 
 mod app;
 mod counted_index;

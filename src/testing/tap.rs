@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::app::Between;
-use crate::blobs::testing::{FaultyStore, Faults};
+use crate::blobs::testing::{Faults, FaultyStore};
 use crate::blobs::{BlobInfo, BlobStore, Cursor, Description, Error, Location, Page};
 use crate::envelope::Sealed;
 use crate::index::Index;

@@ -30,8 +30,8 @@ impl<S: Source> Feed<S> {
     }
 
     /// Clear bytes in all.
-    pub(super) fn len(&self) -> u64 {
-        self.source.len()
+    pub(super) fn clear_bytes(&self) -> u64 {
+        self.source.clear_bytes()
     }
 
     /// Puts the next `wanted` bytes into `sealer`.

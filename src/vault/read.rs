@@ -9,13 +9,16 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::blobs::Location;
-use crate::envelope::{BlobRange, Blobs, BodyOpener, Closed, Dek, Implementation, OpenVersion, Page};
+use crate::envelope::{
+    BlobEntry, BlobRange, Blobs, BodyOpener, Closed, Dek, Expected, Implementation, Kek, Locator,
+    OpenVersion, Page,
+};
 use crate::index::{Lookup, VersionRow};
 use crate::model::{BlobId, BucketName, ByteRange, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp};
 use crate::placement::Placement;
 
 use super::memory::Lease;
-use super::sealing::{envelope_kek, kms_key_id, meta_of};
+use super::sealing::{kms_key_id, meta_of};
 use super::{Decided, Vault, VaultError};
 
 /// Clear bytes handed on at a time: the lease on a blob's memory ends with its last piece, so at most this much is in the
@@ -28,6 +31,7 @@ pub struct Stored {
     vault: Vault,
     placement: Placement,
     row: VersionRow,
+    kek: Kek,
     open: OpenVersion,
     meta: ObjectMeta,
 }
@@ -49,7 +53,7 @@ impl Vault {
         };
         let treatment = self.treatment(row.class_code)?;
         let handle = self.kek_of(tenant, &treatment.kek, row.kek, row.kek_epoch).await?;
-        let kek = envelope_kek(&handle);
+        let kek = handle.to_envelope();
         let expected = self.expected(tenant, row.class_code, row.version)?;
         let open = Closed::record(&row.record)
             .and_then(|closed| closed.locate(&expected, &kek))
@@ -64,7 +68,7 @@ impl Vault {
             });
         }
         let meta = meta_of(&open.root.manifest);
-        Ok(Stored { vault: self.clone(), placement: Placement::clone(decided), row, open, meta })
+        Ok(Stored { vault: self.clone(), placement: Placement::clone(decided), row, kek, open, meta })
     }
 }
 
@@ -104,11 +108,6 @@ impl Stored {
         kms_key_id(self.row.kek, self.row.kek_epoch)
     }
 
-    /// Its row in the index.
-    pub(super) fn row(&self) -> &VersionRow {
-        &self.row
-    }
-
     /// Its opened record.
     pub(super) fn opened(&self) -> &OpenVersion {
         &self.open
@@ -129,8 +128,10 @@ impl Stored {
             fetcher: Fetcher {
                 vault: self.vault,
                 placement: self.placement,
-                dek: Arc::new(self.open.dek.clone()),
+                keys: Arc::new((self.kek, self.open.dek.clone())),
+                record: self.row.record,
                 record_blob: BlobId::from_bytes(self.open.header.blob),
+                locator: Arc::new(self.open.locator.clone()),
             },
             open: self.open,
             range,
@@ -229,9 +230,17 @@ impl Reading {
     }
 }
 
+/// What is fetched for a range: from the blob's first byte if its first segment is wanted, so that reading an object whole
+/// verifies every byte of its blobs.
+fn fetched_range(range: &BlobRange) -> Range<u64> {
+    let start = if range.segments.start == 0 { 0 } else { range.stored.start };
+    start..range.stored.end
+}
+
 /// Sealed and clear bytes exist side by side for a moment.
 fn memory_of(range: &BlobRange) -> u64 {
-    (range.stored.end - range.stored.start) * 2
+    let fetched = fetched_range(range);
+    (fetched.end - fetched.start) * 2
 }
 
 /// Which blobs are still to be read, the manifest's pages opened one at a time.
@@ -284,20 +293,50 @@ impl Plan {
 struct Fetcher {
     vault: Vault,
     placement: Placement,
-    dek: Arc<Dek>,
+    keys: Arc<(Kek, Dek)>,
+    /// The version's record as the index has it.
+    record: Bytes,
     record_blob: BlobId,
+    locator: Arc<Locator>,
 }
 
 impl Fetcher {
     async fn fetch(&self, range: &BlobRange) -> Result<Bytes, VaultError> {
         let at = Location::of(&self.placement, BlobId::from_bytes(range.entry.blob));
-        let opener =
-            BodyOpener::new(&self.dek, &range.entry, Implementation::AwsLc).map_err(VaultError::opening)?;
-        let sealed =
-            self.vault.parts.store.read(&at, range.stored.clone()).await.map_err(VaultError::reading)?;
-        let mut clear = Vec::with_capacity(sealed.len());
-        range.open(&opener, &sealed, &mut clear).map_err(VaultError::opening)?;
+        let opener = BodyOpener::new(&self.keys.1, &range.entry, Implementation::AwsLc)
+            .map_err(VaultError::opening)?;
+        let wanted = fetched_range(range);
+        let front = usize::try_from(range.stored.start - wanted.start).unwrap_or(usize::MAX);
+        let sealed = self.vault.parts.store.read(&at, wanted).await.map_err(VaultError::reading)?;
+        let (head, segments) = sealed
+            .split_at_checked(front)
+            .ok_or(VaultError::Corrupt { what: "a blob is truncated", source: None })?;
+        if !head.is_empty() {
+            self.check_head(&range.entry, head)?;
+        }
+        let mut clear = Vec::with_capacity(segments.len());
+        range.open(&opener, segments, &mut clear).map_err(VaultError::opening)?;
         Ok(clear.into())
+    }
+
+    /// What stands in front of a body's first segment must be what was written there, though the reader has it from the
+    /// index: a blob that does not say what it is, or says something else, is never served.
+    fn check_head(&self, entry: &BlobEntry, head: &[u8]) -> Result<(), VaultError> {
+        let wrong = || VaultError::Corrupt { what: "a blob's head is not the one written", source: None };
+        let border = entry.body_offset_bytes as usize;
+        let (head, floe_header) = head.split_at_checked(border).ok_or_else(wrong)?;
+        if floe_header != entry.floe_header.as_bytes() {
+            return Err(wrong());
+        }
+        if entry.blob == *self.record_blob.as_bytes() {
+            return if head == self.record { Ok(()) } else { Err(wrong()) };
+        }
+        let (kek, dek) = &*self.keys;
+        Closed::front(head)
+            .and_then(|closed| closed.locate(&Expected::exactly(dek.binding(), entry.blob), kek))
+            .and_then(|located| located.confirm(&self.locator.bucket, &self.locator.key))
+            .map(|_| ())
+            .map_err(VaultError::opening)
     }
 
     async fn page(&self, open: &OpenVersion, page: u32) -> Result<Page, VaultError> {
@@ -306,6 +345,6 @@ impl Fetcher {
         let stored = table.location(page).ok_or_else(missing)?;
         let at = Location::of(&self.placement, self.record_blob);
         let sealed = self.vault.parts.store.read(&at, stored).await.map_err(VaultError::reading)?;
-        table.open(&self.dek, page, &sealed).map_err(VaultError::opening)
+        table.open(&self.keys.1, page, &sealed).map_err(VaultError::opening)
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use crate::envelope::{self, Binding, Dek, Expected, Kek, Locator, Manifest, RandomFailed, Sealer, Slug};
 use crate::index::NewBlob;
 use crate::keys::{KekHandle, KekSpec};
@@ -66,7 +64,7 @@ impl Vault {
             created_ms: self.parts.clock.now().millis(),
             subject: subject.unwrap_or_default().as_bytes().to_vec(),
         };
-        Ok(Sealing { version, dek, kek: envelope_kek(&handle), handle, locator })
+        Ok(Sealing { version, dek, kek: handle.to_envelope(), handle, locator })
     }
 
     /// The KEK a stored record names, as the envelope takes it.
@@ -114,15 +112,6 @@ impl Vault {
     pub(super) fn entropy(&self) -> &dyn Entropy {
         &*self.parts.entropy
     }
-}
-
-pub(super) fn envelope_kek(handle: &KekHandle) -> Kek {
-    Kek::new(
-        *handle.id().as_bytes(),
-        handle.epoch(),
-        handle.root_version(),
-        Zeroizing::new(*handle.key().expose()),
-    )
 }
 
 /// Our randomness as the envelope takes it.

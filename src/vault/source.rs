@@ -12,7 +12,7 @@ pub trait Source: Send {
     type Error: Send + 'static;
 
     /// The clear length in bytes, as declared; [`Source::next`] yields exactly that many or fails.
-    fn len(&self) -> u64;
+    fn clear_bytes(&self) -> u64;
 
     /// The next piece; `None` once everything has arrived **and** every checksum and signature of it was verified.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Self::Error>> + Send;

@@ -19,7 +19,7 @@ use crate::model::{
 
 use super::cut::{Feed, lengths};
 use super::debris::Debris;
-use super::sealing::{Sealing, envelope_kek, kms_key_id, new_blobs, random};
+use super::sealing::{Sealing, kms_key_id, new_blobs, random};
 use super::source::Source;
 use super::{Decided, Vault, VaultError, WriteError};
 use crate::envelope::Closed;
@@ -150,10 +150,10 @@ impl Vault {
         source: S,
     ) -> Result<PartWritten, WriteError<S::Error>> {
         let opened = self.opened_upload(decided, bucket, key, upload).await?;
-        if source.len() > PART_BYTES_MAX {
+        if source.clear_bytes() > PART_BYTES_MAX {
             return Err(VaultError::TooLarge.into());
         }
-        let size = source.len();
+        let size = source.clear_bytes();
         let mut feed = Feed::new(source);
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
         let cut = lengths(size, 0, self.parts.settings.blob_bytes_max);
@@ -278,7 +278,7 @@ impl Vault {
         let tenant = decided.tenant_code();
         let treatment = self.treatment(row.class_code)?;
         let handle = self.kek_of(tenant, &treatment.kek, row.kek, row.kek_epoch).await?;
-        let kek = envelope_kek(&handle);
+        let kek = handle.to_envelope();
         let expected = self.expected(tenant, row.class_code, row.version)?;
         let open = Closed::record(&row.record)
             .and_then(|closed| closed.locate(&expected, &kek))

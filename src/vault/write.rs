@@ -60,8 +60,8 @@ impl Vault {
         let sealing = self
             .seal_under(decided, &class, code, &write.bucket, &write.key, write.subject.as_deref())
             .await?;
-        let padding = self.padding_of(code, source.len())?;
-        let cut = lengths(source.len(), padding, self.parts.settings.blob_bytes_max);
+        let padding = self.padding_of(code, source.clear_bytes())?;
+        let cut = lengths(source.clear_bytes(), padding, self.parts.settings.blob_bytes_max);
         let mut feed = Feed::new(source);
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
         let etag = ETag::random(self.entropy()).map_err(VaultError::Entropy)?;
@@ -94,7 +94,7 @@ impl Vault {
         length: Length,
         debris: &mut Debris,
     ) -> Result<(NewVersion, Vec<Checksum>), WriteError<S::Error>> {
-        let clear_bytes = feed.len();
+        let clear_bytes = feed.clear_bytes();
         let mut manifest = manifest_of(&draft.write.meta, draft.etag, register_version(decided));
         let headroom = sealing.sealer().headroom_bytes(Some(&manifest));
         let _lease = self.memory_for(length).await?;
@@ -110,7 +110,7 @@ impl Vault {
         self.parts.store.put(&Location::of(decided, blob), sealed.blob).await.map_err(VaultError::Store)?;
         let record = sealed.record.into_bytes();
         Ok((
-            draft.version(decided, sealing, clear_bytes, record, vec![stored], self.parts.clock.now()),
+            draft.version(decided, sealing, clear_bytes, &record, vec![stored], self.parts.clock.now()),
             checksums,
         ))
     }
@@ -124,7 +124,7 @@ impl Vault {
         cut: &[Length],
         debris: &mut Debris,
     ) -> Result<(NewVersion, Vec<Checksum>), WriteError<S::Error>> {
-        let clear_bytes = feed.len();
+        let clear_bytes = feed.clear_bytes();
         let entries = self.cut(decided, feed, sealing, cut, 0, debris).await?;
         let checksums = feed.verified().await?;
         let mut manifest = manifest_of(&draft.write.meta, draft.etag, register_version(decided));
@@ -132,7 +132,7 @@ impl Vault {
         let mut blobs = new_blobs(&entries);
         let (record, record_blob) = self.store_record(decided, sealing, manifest, entries, debris).await?;
         blobs.push(record_blob);
-        Ok((draft.version(decided, sealing, clear_bytes, record, blobs, self.parts.clock.now()), checksums))
+        Ok((draft.version(decided, sealing, clear_bytes, &record, blobs, self.parts.clock.now()), checksums))
     }
 
     /// Seals and uploads the record of a version of several blobs: a small blob of its own.
@@ -187,7 +187,7 @@ impl Draft<'_> {
         decided: &Decided,
         sealing: &Sealing,
         size: u64,
-        record: bytes::Bytes,
+        record: &[u8],
         blobs: Vec<NewBlob>,
         modified: Timestamp,
     ) -> NewVersion {
@@ -205,7 +205,7 @@ impl Draft<'_> {
             kek: sealing.handle.id(),
             kek_epoch: sealing.handle.epoch(),
             // A copy: the slice would keep the whole blob's memory until the index has committed.
-            record: bytes::Bytes::copy_from_slice(&record),
+            record: bytes::Bytes::copy_from_slice(record),
             blobs,
         }
     }

@@ -1,5 +1,6 @@
 //! The one integration binary: linking it is what costs, so every integration test is a module of it.
 
+mod app;
 mod audit;
 mod blobs;
 mod catalogue;

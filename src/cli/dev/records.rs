@@ -85,7 +85,7 @@ fn ecg_waveform(salt: u32) -> Vec<u8> {
 fn device_measurements(salt: u32) -> String {
     let mut csv = String::from("time,weight_kg,fat_percent,pulse_wave_velocity_m_s\n");
     for day in 1..=31_u32 {
-        let wobble = (salt.wrapping_mul(31).wrapping_add(day * 17) % 20) as f32 / 10.0;
+        let wobble = f64::from(salt.wrapping_mul(31).wrapping_add(day * 17) % 20) / 10.0;
         // Writing to a String cannot fail.
         let _ = writeln!(
             csv,
@@ -100,13 +100,12 @@ fn device_measurements(salt: u32) -> String {
 
 /// The preamble, magic (`DICM` at 128, DICOM PS3.10 §7.1) and a file meta group, then 256 × 256 16-bit pixels.
 fn dicom_like(salt: u32) -> Vec<u8> {
+    const SYNTAX: &[u8; 20] = b"1.2.840.10008.1.2.1\0";
     let mut bytes = vec![0; 128];
     bytes.extend_from_slice(b"DICM");
     // (0002,0010) Transfer Syntax UID, explicit VR little endian.
-    let syntax = b"1.2.840.10008.1.2.1\0";
-    bytes.extend_from_slice(&[0x02, 0x00, 0x10, 0x00, b'U', b'I']);
-    bytes.extend_from_slice(&(syntax.len() as u16).to_le_bytes());
-    bytes.extend_from_slice(syntax);
+    bytes.extend_from_slice(&[0x02, 0x00, 0x10, 0x00, b'U', b'I', 20, 0]);
+    bytes.extend_from_slice(SYNTAX);
     // (7FE0,0010) Pixel Data, OW, with a 32-bit length.
     bytes.extend_from_slice(&[0xe0, 0x7f, 0x10, 0x00, b'O', b'W', 0, 0]);
     bytes.extend_from_slice(&(256_u32 * 256 * 2).to_le_bytes());

@@ -74,7 +74,7 @@ impl Vault {
     ) -> Result<Written, VaultError> {
         let row = match self.parts.index.upload(decided.tenant_code(), bucket, key, upload).await? {
             UploadLookup::Open(row) => *row,
-            UploadLookup::Completed(done) => return self.replayed(*done),
+            UploadLookup::Completed(done) => return replayed(*done),
             UploadLookup::NoUpload => return Err(VaultError::NoSuchUpload),
             UploadLookup::NoBucket => return Err(VaultError::NoSuchBucket),
             UploadLookup::NotYours => return Err(VaultError::NotYours),
@@ -94,7 +94,7 @@ impl Vault {
         let tags = chosen.iter().map(|part| (part.row.number, part.row.etag.clone())).collect();
         let version = new.version;
         if let Some(done) = self.commit_complete(upload, tags, new, completion.precondition).await? {
-            return self.replayed(done);
+            return replayed(done);
         }
         debris.keep();
         Ok(Written { version, etag, class: facts.class, kms_key_id: facts.kms_key_id, checksums })
@@ -241,18 +241,18 @@ impl Vault {
         }
         Err(IndexError::Ambiguous.into())
     }
+}
 
-    /// The answer of an earlier Complete, given again.
-    fn replayed(&self, done: CompletedUpload) -> Result<Written, VaultError> {
-        let row = done.row.ok_or(VaultError::NoSuchUpload)?;
-        Ok(Written {
-            version: done.version,
-            etag: done.etag,
-            class: row.class.clone(),
-            kms_key_id: key_id_of(&row),
-            checksums: Vec::new(),
-        })
-    }
+/// The answer of an earlier Complete, given again.
+fn replayed(done: CompletedUpload) -> Result<Written, VaultError> {
+    let row = done.row.ok_or(VaultError::NoSuchUpload)?;
+    Ok(Written {
+        version: done.version,
+        etag: done.etag,
+        class: row.class.clone(),
+        kms_key_id: key_id_of(&row),
+        checksums: Vec::new(),
+    })
 }
 
 /// A part that was named and found.
@@ -282,7 +282,7 @@ struct Nothing;
 impl Source for Nothing {
     type Error = Infallible;
 
-    fn len(&self) -> u64 {
+    fn clear_bytes(&self) -> u64 {
         0
     }
 

@@ -1,0 +1,427 @@
+//! The `terroir` command itself, in a process of its own: verbs, exit codes, `serve` over TLS, and what it logs.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{PATIENCE, a_minute, until};
+
+fn terroir(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_terroir"));
+    command.args(arguments).env_remove("TERROIR_LOG").stdin(Stdio::null()).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("ended by a signal: {output:?}"))
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// An installation of region fr with settings, overlay and certificate.
+struct Installation {
+    dir: TempDir,
+    data: SocketAddr,
+    observe: SocketAddr,
+    roots: rustls::RootCertStore,
+}
+
+impl Installation {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let free: Vec<TcpListener> =
+            (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let [data, control, observe] = [0, 1, 2].map(|number: usize| free[number].local_addr().unwrap());
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let certificate = write("cert.pem", &made.cert.pem());
+        let key = write("key.pem", &made.signing_key.serialize_pem());
+        let overlay = write(
+            "overlay.toml",
+            "name = \"tests\"\n[regions.fr]\nstore = { fs = { path = \"store\" } }\n\
+             index = { sqlite = { path = \"index/index.sqlite3\" } }\nkeys = { local-file = { path = \"keys/roots\" } }\n\
+             audit = { directory = \"audit\" }\n",
+        );
+        let state = dir.path().join("fr").display().to_string();
+        let plain = format!(
+            "environment = \"tests\"\noverlay = \"{overlay}\"\n[region.fr]\nstate-dir = \"{state}\"\n\
+             listen = {{ data = \"{data}\", control = \"{control}\", observe = \"{observe}\" }}\n"
+        );
+        write("plain.toml", &plain);
+        write(
+            "terroir.toml",
+            &format!("{plain}tls = {{ certificate = \"{certificate}\", private-key = \"file:{key}\" }}\n"),
+        );
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        Self { dir, data, observe, roots }
+    }
+
+    fn config(&self) -> String {
+        self.dir.path().join("terroir.toml").display().to_string()
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("fr")
+    }
+
+    /// A verb on region fr of this installation.
+    fn verb(&self, arguments: &[&str]) -> Output {
+        let config = self.config();
+        terroir(&[arguments, &["--region", "fr", "--config", &config]].concat())
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.verb(&[arguments, &["--json"]].concat());
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)))
+    }
+
+    /// A tenant's credential.
+    fn tenant(&self, id: &str) -> Value {
+        self.json(&["tenant", "create", id, "--default-class", "personal"]);
+        self.json(&["credential", "create", id])
+    }
+
+    fn client(&self, scheme: &str, credential: &Value) -> Client {
+        let text = |name: &str| credential[name].as_str().unwrap();
+        let keys = Credentials::new(text("access_key"), text("secret_key"), None, None, "tests");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(format!("{scheme}://localhost:{}", self.data.port()))
+            .region(Region::new("fr"))
+            .credentials_provider(keys)
+            .force_path_style(true);
+        Client::from_conf(config.build())
+    }
+
+    /// Makes a bucket: over plain HTTP on loopback, since the SDK as it comes knows nobody who vouches for our certificate.
+    async fn make_bucket(&self, credential: &Value, bucket: &str) {
+        let mut server = self.serve("plain.toml", "trace").await;
+        self.client("http", credential).create_bucket().bucket(bucket).send().await.unwrap();
+        server.terminate();
+        assert_eq!(server.ended().await, 0, "{}", self.log());
+    }
+
+    /// `serve`, its log in `serve.log`, once it is ready.
+    async fn serve(&self, config: &str, log_filter: &str) -> Server {
+        let mut log = std::fs::OpenOptions::new();
+        let log = log.append(true).create(true).open(self.dir.path().join("serve.log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_terroir"))
+            .args(["serve", "--config", &self.dir.path().join(config).display().to_string(), "--region", "fr"])
+            .env("TERROIR_LOG", log_filter)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let server = Server(child);
+        until("the server to be ready", async || {
+            let mut socket = TcpStream::connect(self.observe).await.ok()?;
+            let request = format!("GET /ready HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.observe);
+            socket.write_all(request.as_bytes()).await.ok()?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await.ok()?;
+            answer.starts_with("HTTP/1.1 200").then_some(())
+        })
+        .await;
+        server
+    }
+
+    async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        let socket = TcpStream::connect(self.data).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap()
+    }
+
+    /// Sends a presigned request over TLS; the whole answer.
+    async fn send(&self, signed: &aws_sdk_s3::presigning::PresignedRequest, body: &str) -> String {
+        let mut socket = self.connect().await;
+        socket.write_all(&head_of(signed, body.len())).await.unwrap();
+        socket.write_all(body.as_bytes()).await.unwrap();
+        rest(&mut socket).await
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("serve.log")).unwrap()
+    }
+}
+
+fn head_of(signed: &aws_sdk_s3::presigning::PresignedRequest, length: usize) -> Vec<u8> {
+    let (host, path) = signed.uri().strip_prefix("https://").unwrap().split_once('/').unwrap();
+    let mut head = format!("{} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n", signed.method());
+    for (name, value) in signed.headers().filter(|(name, _)| *name != "content-length") {
+        head += &format!("{name}: {value}\r\n");
+    }
+    if length > 0 {
+        head += &format!("Content-Length: {length}\r\n");
+    }
+    (head + "\r\n").into_bytes()
+}
+
+async fn rest(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect("an end");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A running `serve`, killed if the test ends before it does.
+struct Server(Child);
+
+impl Server {
+    fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    async fn ended(&mut self) -> i32 {
+        let status = until("the server to end", async || self.0.try_wait().unwrap()).await;
+        status.code().unwrap_or_else(|| panic!("ended by a signal: {status:?}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn check_accepts_what_is_shipped_and_names_file_and_line_of_what_is_broken() {
+    let sound = terroir(&["check"]);
+    assert_eq!(code(&sound), 0, "{}", said(&sound));
+    let shipped = checkout().join("regions").display().to_string();
+    assert_eq!(code(&terroir(&["check", "--regions", &shipped])), 0);
+    let broken = checkout().join("tests/regions/broken").display().to_string();
+    let output = terroir(&["check", "--regions", &broken]);
+    assert_eq!(code(&output), 78);
+    let text = said(&output);
+    assert!(text.contains("fr.toml:") && text.contains("us.toml:"), "{text}");
+    assert_ne!(code(&terroir(&["check", "--regions", "/nowhere"])), 0);
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_every_verb_explains_itself() {
+    for wrong in [
+        &[][..],
+        &["frobnicate"],
+        &["serve"],
+        &["serve", "--config", "x"],
+        &["serve", "--config", "x", "--region", "Not A Region"],
+        &["tenant"],
+        &["tenant", "create", "a"],
+        &["credential", "disable", "not-a-key", "--region", "fr"],
+        &["bucket", "rule", "a", "b", "--region", "fr"],
+        &["where", "--region", "fr"],
+        &["check", "--port", "1"],
+        &["dev", "--port-base", "0"],
+    ] {
+        let output = terroir(wrong);
+        assert_eq!(code(&output), 2, "{wrong:?}: {}", said(&output));
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{wrong:?}: errors go to standard error");
+    }
+    for verb in [
+        &[][..],
+        &["dev"],
+        &["serve"],
+        &["check"],
+        &["tenant"],
+        &["tenant", "create"],
+        &["tenant", "suspend"],
+        &["credential"],
+        &["credential", "rotate"],
+        &["bucket", "rule"],
+        &["audit", "verify"],
+        &["where"],
+    ] {
+        let output = terroir(&[verb, &["--help"]].concat());
+        assert_eq!(code(&output), 0, "{verb:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Usage: terroir"), "{verb:?}");
+    }
+    let help = terroir(&["--help"]);
+    assert!(said(&help).contains("Exit codes"));
+    assert!(said(&terroir(&["--version"])).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn what_is_not_there_is_said_with_a_configuration_error() {
+    let empty = TempDir::new().unwrap();
+    let dir = empty.path().display().to_string();
+    let output = terroir(&["tenant", "list", "--region", "fr", "--data-dir", &dir]);
+    assert_eq!(code(&output), 78, "{}", said(&output));
+    assert!(std::fs::read_dir(empty.path()).unwrap().next().is_none(), "a question makes no region");
+    let output = terroir(&["serve", "--config", &format!("{dir}/none.toml"), "--region", "fr"]);
+    assert_eq!(code(&output), 78, "{}", said(&output));
+    let installed = Installation::new();
+    let output = terroir(&["tenant", "list", "--region", "us", "--config", &installed.config()]);
+    assert_eq!(code(&output), 78, "{}", said(&output));
+    let output = terroir(&["check", "--config", &installed.config()]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("overlay"), "an overlay is never silent: {}", said(&output));
+}
+
+#[test]
+fn tenants_and_credentials_are_made_listed_and_disabled_and_the_log_has_it() {
+    let installed = Installation::new();
+    let made = installed.json(&["tenant", "create", "lyon", "--default-class", "health"]);
+    assert_eq!(code(&installed.verb(&["tenant", "create", "lyon"])), 1, "a name is given once");
+    assert_eq!(code(&installed.verb(&["tenant", "create", "paris", "--default-class", "ecg"])), 1);
+    assert!(made.to_string().contains("lyon") && made.to_string().contains("health"), "{made}");
+    assert!(installed.json(&["tenant", "list"]).to_string().contains("lyon"));
+    assert!(installed.json(&["tenant", "show", "lyon"]).to_string().contains("\"fr\""));
+
+    let first = installed.json(&["credential", "create", "lyon", "--label", "scanner"]);
+    let (key, secret) = (first["access_key"].as_str().unwrap(), first["secret_key"].as_str().unwrap());
+    let listed = installed.json(&["credential", "list", "lyon"]);
+    assert!(listed.to_string().contains(key) && !listed.to_string().contains(secret), "shown once");
+    let second = installed.json(&["credential", "rotate", key]);
+    assert_ne!(second["access_key"], first["access_key"]);
+    installed.json(&["credential", "disable", key]);
+    assert!(installed.json(&["credential", "show", key]).to_string().contains("disabled"));
+    assert_eq!(code(&installed.verb(&["credential", "rotate", key])), 1, "a disabled key has no successor");
+    installed.json(&["tenant", "suspend", "lyon"]);
+    assert!(installed.json(&["tenant", "show", "lyon"]).to_string().contains("suspended"));
+    installed.json(&["tenant", "resume", "lyon"]);
+
+    let verified = installed.json(&["audit", "verify"]);
+    assert_eq!(verified["findings"], serde_json::json!([]));
+    assert_eq!(verified["decisions"], verified["completions"]);
+    let log = installed.state().join("audit/00000000000000000001.jsonl");
+    let text = std::fs::read_to_string(&log).unwrap();
+    for operation in ["tenant.create", "credential.create", "credential.rotate", "credential.disable", "tenant.suspend"] {
+        assert!(text.contains(operation), "{operation}");
+    }
+    std::fs::write(&log, text.replacen("tenant.create", "tenant.delete", 1)).unwrap();
+    let tampered = installed.verb(&["audit", "verify"]);
+    assert_eq!(code(&tampered), 1);
+    assert!(said(&tampered).contains("changed"), "{}", said(&tampered));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_answers_over_tls_obeys_the_verbs_and_says_no_secret_at_the_most_verbose_level() {
+    let installed = Installation::new();
+    let credential = installed.tenant("lyon");
+    installed.make_bucket(&credential, "records-secret-bucket").await;
+    let s3 = installed.client("https", &credential);
+    let mut server = installed.serve("terroir.toml", "trace").await;
+    let object = || s3.put_object().bucket("records-secret-bucket").key("KEY-secret-name");
+    let signed = object().content_type("text/x-secret-type").presigned(a_minute()).await.unwrap();
+    let answer = installed.send(&signed, "BODY-secret-of-a-patient").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let read = s3.get_object().bucket("records-secret-bucket").key("KEY-secret-name");
+    let signed = read.presigned(a_minute()).await.unwrap();
+    let answer = installed.send(&signed, "").await;
+    assert!(answer.contains("x-terroir-region: fr") && answer.ends_with("BODY-secret-of-a-patient"), "{answer}");
+
+    let uri = "s3://records-secret-bucket/KEY-secret-name";
+    let found = installed.json(&["where", uri]);
+    assert_eq!((&found["region"], &found["tenant"]), (&"fr".into(), &"lyon".into()));
+    let blob = PathBuf::from(found["blobs"][0]["where"].as_str().unwrap());
+    assert!(blob.is_file() && blob.starts_with(installed.state()), "{}", blob.display());
+    assert_eq!(code(&installed.verb(&["where", "s3://records-secret-bucket/absent"])), 1);
+    assert_eq!(code(&installed.verb(&["where", "not a uri"])), 1);
+    let away = blob.with_extension("away");
+    std::fs::rename(&blob, &away).unwrap();
+    let missing = installed.verb(&["where", uri]);
+    assert_eq!(code(&missing), 1);
+    assert!(said(&missing).contains("MISSING"), "{}", said(&missing));
+    let answer = installed.send(&signed, "").await;
+    assert!(answer.starts_with("HTTP/1.1 500") && !answer.contains("BODY"), "{answer}");
+    std::fs::rename(&away, &blob).unwrap();
+
+    installed.json(&["credential", "disable", credential["access_key"].as_str().unwrap()]);
+    let begun = Instant::now();
+    until("the disabled key to be refused", async || {
+        installed.send(&signed, "").await.starts_with("HTTP/1.1 403").then_some(())
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    server.terminate();
+    assert_eq!(server.ended().await, 0, "{}", installed.log());
+    let log = installed.log();
+    assert!(log.contains("overlay") && log.contains("drained"), "{log}");
+    let secret = credential["secret_key"].as_str().unwrap();
+    for name in [secret, "secret-bucket", "KEY-secret", "BODY-secret", "secret-type", "X-Amz-Signature"] {
+        assert!(!log.contains(name), "{name} is in the log");
+    }
+    let report = installed.json(&["audit", "verify"]);
+    assert_eq!(report["findings"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_lets_a_write_end_and_takes_no_new_connection() {
+    let installed = Installation::new();
+    let credential = installed.tenant("lyon");
+    installed.make_bucket(&credential, "records").await;
+    let s3 = installed.client("https", &credential);
+    let mut server = installed.serve("terroir.toml", "info").await;
+    let signed = s3.put_object().bucket("records").key("slow").presigned(a_minute()).await.unwrap();
+    let mut socket = installed.connect().await;
+    socket.write_all(&head_of(&signed, 10)).await.unwrap();
+    socket.write_all(b"first").await.unwrap();
+    let log = installed.state().join("audit/00000000000000000001.jsonl");
+    until("the write to have begun", async || {
+        std::fs::read_to_string(&log).unwrap().contains("PutObject").then_some(())
+    })
+    .await;
+    server.terminate();
+    until("the listener to be closed", async || TcpStream::connect(installed.data).await.err()).await;
+    assert!(server.0.try_wait().unwrap().is_none(), "it waits for the write");
+    socket.write_all(b"later").await.unwrap();
+    let answer = rest(&mut socket).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(server.ended().await, 0, "{}", installed.log());
+    assert_eq!(installed.json(&["where", "s3://records/slow"])["clear_bytes"], 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_tours_both_regions_and_ends_with_0_and_its_verbs_find_the_records() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    // Thirteen ports in a row that are free now.
+    let base = (20_000..60_000).step_by(97).find(|base| {
+        (*base..base + 13).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+    });
+    let base = base.unwrap().to_string();
+    let output = terroir(&["dev", "--data-dir", &data, "--port-base", &base, "--exit-after-tour"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let text = said(&output);
+    assert!(text.contains("301, go to us") && text.contains("301, go to fr"), "{text}");
+    let credentials = dir.path().join("data/dev-credentials.json");
+    assert_eq!(std::fs::metadata(&credentials).unwrap().permissions().mode() & 0o777, 0o600);
+    let file: Value = serde_json::from_slice(&std::fs::read(credentials).unwrap()).unwrap();
+    assert_eq!(file["regions"]["fr"]["s3"], format!("http://127.0.0.1:{base}"));
+    for region in ["fr", "us"] {
+        let verified = terroir(&["audit", "verify", "--region", region, "--data-dir", &data]);
+        assert_eq!(code(&verified), 0, "{}", said(&verified));
+        let listed = terroir(&["tenant", "list", "--region", region, "--data-dir", &data, "--json"]);
+        let tenants: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        assert_eq!(tenants.as_array().unwrap().len(), 1, "{tenants}");
+    }
+}

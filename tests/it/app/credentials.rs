@@ -1,0 +1,92 @@
+//! Access keys in a running proxy: obeyed soon, secrets nowhere in clear.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use terroir::testing::{Embedded, Setup};
+
+use super::{World, is, put, refusal, until};
+
+/// What the product promises: a running proxy obeys within this.
+const OBEYS_WITHIN: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_key_is_refused_within_five_seconds_and_a_rotated_one_works_beside_the_old() {
+    let world = World::of(&Setup { store: Embedded::Memory, ..Setup::default() }).await;
+    let clinic = world.tenant("fr", "clinic", "personal").await;
+    let registry = world.app.site("fr").registry();
+    let rotated = registry.rotate_credential(&clinic.credential.key_id, false).await.unwrap();
+    let new = world.app.client("fr", &rotated);
+    let begun = Instant::now();
+    until("the new key to be known", async || new.list_buckets().send().await.ok()).await;
+    assert!(begun.elapsed() < OBEYS_WITHIN, "{:?}", begun.elapsed());
+    clinic.s3.list_buckets().send().await.expect("the old key still works");
+
+    registry.disable_credential(&clinic.credential.key_id).await.unwrap();
+    let begun = Instant::now();
+    let refused = until("the old key to be refused", async || clinic.s3.list_buckets().send().await.err()).await;
+    assert!(begun.elapsed() < OBEYS_WITHIN, "{:?}", begun.elapsed());
+    assert_eq!(refusal::<(), _>(Err(refused)), is(403, "InvalidAccessKeyId"));
+    put(&new, "clinic", "a", b"goes on").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_tenant_is_refused_and_a_resumed_one_finds_its_records() {
+    let world = World::of(&Setup { store: Embedded::Memory, ..Setup::default() }).await;
+    let clinic = world.tenant("us", "clinic", "personal").await;
+    let other = world.tenant("us", "other", "personal").await;
+    put(&clinic.s3, "clinic", "a", b"kept").await;
+    let registry = world.app.site("us").registry();
+    registry.suspend_tenant(&clinic.tenant.id).await.unwrap();
+    let refused = until("the tenant to be refused", async || clinic.s3.list_buckets().send().await.err()).await;
+    assert_eq!(refusal::<(), _>(Err(refused)).0, 403);
+    other.s3.list_buckets().send().await.unwrap();
+    registry.resume_tenant(&clinic.tenant.id).await.unwrap();
+    until("the tenant to be served", async || clinic.s3.list_buckets().send().await.ok()).await;
+    assert_eq!(super::get(&clinic.s3, "clinic", "a").await, b"kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_and_an_unknown_key_open_nothing() {
+    let world = World::of(&Setup { store: Embedded::Memory, ..Setup::default() }).await;
+    let clinic = world.tenant("fr", "clinic", "personal").await;
+    let mut forged = clinic.credential.clone();
+    forged.secret = terroir::model::Secret::new("x".repeat(40));
+    let refused = world.app.client("fr", &forged).list_buckets().send().await;
+    assert_eq!(refusal(refused), is(403, "SignatureDoesNotMatch"));
+    let mut unknown = clinic.credential.clone();
+    unknown.key_id =
+        terroir::model::AccessKeyId::random(&"fr".parse().unwrap(), &terroir::model::SystemEntropy).unwrap();
+    let refused = world.app.client("fr", &unknown).list_buckets().send().await;
+    assert_eq!(refusal(refused), is(403, "InvalidAccessKeyId"));
+    let lines = world.app.audit_lines("fr");
+    assert!(lines.iter().all(|line| line["operation"] != "ListBuckets"), "strangers are counted, not recorded");
+}
+
+fn anywhere(dir: &Path, needle: &[u8]) -> Option<std::path::PathBuf> {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.path().is_dir() {
+            if let Some(found) = anywhere(&entry.path(), needle) {
+                return Some(found);
+            }
+        } else if std::fs::read(entry.path()).unwrap().windows(needle.len()).any(|window| window == needle) {
+            return Some(entry.path());
+        }
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_in_no_file_and_a_key_id_is() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    put(&clinic.s3, "clinic", "a", b"x").await;
+    let registry = world.app.site("fr").registry();
+    let rotated = registry.rotate_credential(&clinic.credential.key_id, true).await.unwrap();
+    for secret in [&clinic.credential.secret, &rotated.secret] {
+        let secret = secret.expose();
+        assert_eq!(anywhere(world.dir.path(), secret.as_bytes()), None);
+        assert_eq!(anywhere(world.dir.path(), hex::encode(secret).as_bytes()), None);
+    }
+    assert!(anywhere(world.dir.path(), clinic.credential.key_id.as_str().as_bytes()).is_some(), "the positive control");
+}

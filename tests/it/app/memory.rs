@@ -1,0 +1,156 @@
+//! The budget of memory, clients that leave, and what becomes of their blobs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use terroir::model::{Clock, ManualClock, SystemClock};
+use terroir::placement::Operation;
+use terroir::testing::{Setup, TestTenant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{World, a_minute, get, keys_of, noise, put, until};
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_bodies_at_once_end_within_a_tiny_budget() {
+    let mut setup = Setup::default();
+    setup.limits.blob_bytes_max = MIB as u64;
+    setup.limits.memory_bytes_max = 4 * MIB as u64;
+    let world = World::of(&setup).await;
+    let mut clinics = Vec::new();
+    for region in ["fr", "us"] {
+        clinics.push(world.tenant(region, &format!("clinic-{region}"), "health").await);
+    }
+    let memory = world.app.site("fr").vault().memory().clone();
+    let watched = tokio::spawn({
+        let memory = memory.clone();
+        async move {
+            let mut every = tokio::time::interval(Duration::from_millis(1));
+            loop {
+                every.tick().await;
+                let used = memory.used_bytes();
+                assert!(used <= 4 * MIB as u64, "{used} bytes of a budget of {}", 4 * MIB);
+            }
+        }
+    });
+    let body = noise(5, 6 * MIB + 333);
+    for direction in ["in", "out"] {
+        let work = (0..16).map(|number| {
+            let clinic: TestTenant = clinics[number % 2].clone();
+            let body = body.clone();
+            tokio::spawn(async move {
+                let (bucket, key) = (clinic.tenant.id.to_string(), format!("scan-{number}"));
+                if direction == "in" {
+                    // A client whose turn does not come in time is told SlowDown, and tries again like any SDK.
+                    for _ in 0..20 {
+                        let put = clinic.s3.put_object().bucket(&bucket).key(&key).body(body.clone().into());
+                        match put.send().await {
+                            Ok(_) => return true,
+                            Err(error) => assert_eq!(super::refusal::<(), _>(Err(error)), super::is(503, "SlowDown")),
+                        }
+                    }
+                    return false;
+                }
+                get(&clinic.s3, &bucket, &key).await == body
+            })
+        });
+        for done in futures_util::future::join_all(work).await {
+            assert!(done.unwrap(), "{direction}");
+        }
+        until("the memory to come back", async || (memory.used_bytes() == 0).then_some(())).await;
+    }
+    assert!(!watched.is_finished(), "the budget was kept");
+    watched.abort();
+}
+
+/// Begins a PUT of `announced` bytes, sends `sent` of them, and leaves.
+async fn leave(clinic: &TestTenant, key: &str, announced: usize, sent: usize) {
+    let signed = clinic.s3.put_object().bucket(clinic.tenant.id.as_str()).key(key).presigned(a_minute()).await.unwrap();
+    let (host, path) = signed.uri().strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut socket = TcpStream::connect(host).await.unwrap();
+    let head = format!("PUT /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {announced}\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(&noise(1, sent)).await.unwrap();
+    socket.flush().await.unwrap();
+}
+
+async fn queued(world: &World) -> i64 {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.app.index_path("fr"));
+    let mut index = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::query_scalar("SELECT count(*) FROM reclaim").fetch_one(&mut index).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_leaves_shows_nothing_and_its_blobs_are_reclaimed_when_due() {
+    // Time runs, ahead by what the test says: signatures are checked against it.
+    #[derive(Debug)]
+    struct Ahead(ManualClock);
+    impl Clock for Ahead {
+        fn now(&self) -> terroir::model::Timestamp {
+            SystemClock.now().after(Duration::from_millis(self.0.now().millis()))
+        }
+    }
+    let clock = Arc::new(Ahead(ManualClock::default()));
+    let mut setup = Setup { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Setup::default() };
+    setup.limits.blob_bytes_max = 256 * 1024;
+    setup.limits.reclaim_delay_s = 3600;
+    let world = World::of(&setup).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let kept = noise(2, 700_000);
+    put(&clinic.s3, "clinic", "kept", &kept).await;
+    let before = world.app.blobs("fr").len();
+    for number in 0..4 {
+        leave(&clinic, &format!("half-{number}"), 8 * MIB, 3 * MIB).await;
+    }
+    let debris = until("the debris to be queued", async || {
+        let blobs = world.app.blobs("fr").len() - before;
+        let queued = usize::try_from(queued(&world).await).unwrap();
+        let ended = world.app.site("fr").log().counts().unfinished == 0;
+        // A blob may be queued that never arrived.
+        (ended && blobs > 0 && queued >= blobs).then_some(blobs)
+    })
+    .await;
+    assert_eq!(keys_of(&clinic.s3, "clinic").await, ["kept"]);
+    assert_eq!(world.app.site("fr").vault().memory().used_bytes(), 0);
+
+    let site = world.app.site("fr");
+    let reclaim = async || {
+        let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
+        site.vault().reclaim(&decided).await.unwrap()
+    };
+    assert_eq!(reclaim().await.deleted, 0, "not before it is due");
+    assert_eq!(world.app.blobs("fr").len(), before + debris);
+    clock.0.advance(Duration::from_secs(3601));
+    assert!(reclaim().await.deleted >= debris as u64);
+    assert_eq!(world.app.blobs("fr").len(), before);
+    assert_eq!(queued(&world).await, 0);
+    let decided = site.admit(&clinic.tenant, &Operation::Read, "where").await.unwrap();
+    let opened = site.vault().open(&decided, &"clinic".parse().unwrap(), &"kept".parse().unwrap()).await.unwrap();
+    let traces = site.vault().trace(&decided, &opened).await.unwrap();
+    assert!(traces.iter().all(|trace| trace.observed_bytes == Some(trace.stored_bytes)), "what is live stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_leaves_gives_its_memory_back() {
+    let mut setup = Setup::default();
+    setup.limits.blob_bytes_max = MIB as u64;
+    let world = World::of(&setup).await;
+    let clinic = world.tenant("us", "clinic", "health").await;
+    put(&clinic.s3, "clinic", "scan", &noise(3, 24 * MIB)).await;
+    for _ in 0..6 {
+        let signed = clinic.s3.get_object().bucket("clinic").key("scan").presigned(a_minute()).await.unwrap();
+        let (host, path) = signed.uri().strip_prefix("http://").unwrap().split_once('/').unwrap();
+        let mut socket = TcpStream::connect(host).await.unwrap();
+        let head = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.read_exact(&mut [0; 1000]).await.unwrap();
+    }
+    let memory = world.app.site("us").vault().memory();
+    until("the memory to come back", async || (memory.used_bytes() == 0).then_some(())).await;
+    until("every request to end", async || {
+        (world.app.site("us").log().counts().unfinished == 0).then_some(())
+    })
+    .await;
+}
