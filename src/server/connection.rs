@@ -244,11 +244,14 @@ where
     let books = Books::open(&phases, &server.metrics);
     let pace =
         PaceLimits { idle: Duration::from_millis(server.limits.body_idle_ms), ..answer_pace(&server.limits) };
+    // A client that asked for a 100 and gets its answer without one may take the next answer on this connection for it:
+    // botocore then waits 60 s for a line that has come already. So that connection ends with the answer.
+    let unwelcomed = request.headers().contains_key(header::EXPECT) && request.body().is_end_stream();
     let mut request =
         request.map(|body| Paced::new(body, pace, Arc::clone(&phases), Arc::clone(&server.metrics)));
     request.extensions_mut().insert(peer);
     let mut response = service.oneshot(request).await?;
-    if phases.state().unread {
+    if phases.state().unread || unwelcomed {
         // The rest of the body stands between this answer and the next request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

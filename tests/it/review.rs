@@ -50,6 +50,7 @@ impl Bench {
             metrics: Arc::new(Metrics::default()),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(SystemEntropy),
+            between: None,
         })
         .await
         .unwrap();
@@ -87,7 +88,7 @@ struct BrokeOff;
 impl Source for Pieces {
     type Error = BrokeOff;
 
-    fn len(&self) -> u64 {
+    fn clear_bytes(&self) -> u64 {
         self.promised
     }
 
