@@ -11,7 +11,9 @@ use tower::{Service, ServiceBuilder, service_fn};
 use crate::audit::Log;
 use crate::auth::Turns;
 use crate::catalogue::Catalogue;
-use crate::layers::{Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer};
+use crate::layers::{
+    Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, Timed,
+};
 use crate::model::{Clock, Entropy, RegionId};
 use crate::ops::{Body, Operations, Recorded};
 use crate::s3::Domains;
@@ -95,7 +97,7 @@ where
         .layer(StepLayer::new(Place::new(region, catalogue, operations, clock, log.clone())))
         // Last before the effect: nothing happens that is not on disk.
         .layer(StepLayer::new(Record::new(log)))
-        .service(service_fn(move |request: Recorded<B>| {
+        .service(service_fn(move |request: Recorded<Timed<B>>| {
             let operations = carry_out.clone();
             async move { operations.carry_out(request).await }
         }));

@@ -2,12 +2,21 @@
 
 use http::Request;
 use http::request::Parts;
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::MapErr;
 
 use crate::audit::{Log, Stranger};
 use crate::auth::Origin;
-use crate::s3::{self, Call, Domains, S3Error};
+use crate::s3::{self, Call, Code, Domains, S3Error};
+use crate::server::InboundError;
 
 use super::step::Step;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body whose sender, if cut off for being slow, is told `RequestTimeout`: clients try that again, and `IncompleteBody` not.
+pub type Timed<B> = MapErr<B, fn(<B as Body>::Error) -> S3Error>;
 
 /// A request that is understood and not believed yet.
 #[derive(Debug)]
@@ -36,11 +45,16 @@ impl Decode {
     }
 }
 
-impl<B: Send + 'static> Step<(Origin, Request<B>)> for Decode {
-    type Out = Decoded<B>;
+impl<B> Step<(Origin, Request<B>)> for Decode
+where
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Out = Decoded<Timed<B>>;
 
-    async fn step(&self, (origin, request): (Origin, Request<B>)) -> Result<Decoded<B>, S3Error> {
+    async fn step(&self, (origin, request): (Origin, Request<B>)) -> Result<Decoded<Timed<B>>, S3Error> {
         let (parts, body) = request.into_parts();
+        let body: Timed<B> = body.map_err(told as fn(B::Error) -> S3Error);
         match s3::decode(&parts, &self.domains) {
             Ok(call) => Ok(Decoded { origin, parts, call, body }),
             Err(refusal) => {
@@ -48,5 +62,26 @@ impl<B: Send + 'static> Step<(Origin, Request<B>)> for Decode {
                 Err(refusal)
             }
         }
+    }
+}
+
+/// The server's finding in S3's words.
+fn told<E: Into<BoxError>>(error: E) -> S3Error {
+    match error.into().downcast::<InboundError>().map(|error| *error) {
+        Ok(InboundError::TooSlow(_)) => Code::RequestTimeout.into(),
+        Ok(InboundError::Broken(_)) | Err(_) => Code::IncompleteBody.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::TooSlow;
+
+    #[test]
+    fn a_body_cut_off_for_being_slow_was_answered_incomplete_body() {
+        assert_eq!(told(InboundError::TooSlow(TooSlow::Idle)).code(), Code::RequestTimeout);
+        assert_eq!(told(InboundError::Broken("reset".into())).code(), Code::IncompleteBody);
+        assert_eq!(told("anything else").code(), Code::IncompleteBody);
     }
 }

@@ -9,7 +9,7 @@ mod redirect;
 mod respond;
 mod step;
 
-pub use decode::{Decode, Decoded};
+pub use decode::{Decode, Decoded, Timed};
 pub use identify::Identify;
 pub use limits::{Limits, LimitsLayer};
 pub use place::Place;
