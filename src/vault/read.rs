@@ -51,7 +51,7 @@ impl Vault {
             Lookup::NoBucket => return Err(VaultError::NoSuchBucket),
             Lookup::NotYours => return Err(VaultError::NotYours),
         };
-        let treatment = self.treatment(row.class_code)?;
+        let treatment = self.parts.classes.treatment_named(row.class_code, &row.class)?;
         let handle = self.kek_of(tenant, &treatment.kek, row.kek, row.kek_epoch).await?;
         let kek = handle.to_envelope();
         let expected = self.expected(tenant, row.class_code, row.version)?;
