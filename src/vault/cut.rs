@@ -5,6 +5,7 @@ use tokio::task::JoinSet;
 
 use crate::blobs::{self, Location};
 use crate::envelope::{BlobEntry, BodySealer, Sealed, SealedBody};
+use crate::index::BLOBS_PER_COMMIT_MAX;
 use crate::model::{BlobId, Checksum};
 use crate::placement::Placement;
 
@@ -78,8 +79,15 @@ pub(super) struct Length {
     pub(super) padding: u64,
 }
 
+/// [`lengths`], if one commit of the index takes as many blobs, the record's own included. To be asked before the first byte is
+/// read: afterwards the refusal would come when everything had been uploaded.
+fn committable(clear: u64, padding: u64, max: u64) -> Option<Vec<Length>> {
+    let blobs = clear.checked_add(padding)?.div_ceil(max);
+    (blobs < BLOBS_PER_COMMIT_MAX as u64).then(|| lengths(clear, padding, max))
+}
+
 /// The lengths of the blobs that `clear` bytes and `padding` behind them are cut into: at least one, none over `max`.
-pub(super) fn lengths(clear: u64, padding: u64, max: u64) -> Vec<Length> {
+fn lengths(clear: u64, padding: u64, max: u64) -> Vec<Length> {
     let mut lengths = Vec::new();
     let (mut clear, mut padding) = (clear, padding);
     loop {
@@ -95,7 +103,12 @@ pub(super) fn lengths(clear: u64, padding: u64, max: u64) -> Vec<Length> {
 }
 
 impl Vault {
-    /// Seals the next blob's body, taking its memory first. `growing` says that the write holds memory already.
+    /// The cut of a write of `clear` bytes and `padding`; `TooLarge` for more blobs than the index commits at once.
+    pub(super) fn cut_of(&self, clear: u64, padding: u64) -> Result<Vec<Length>, VaultError> {
+        committable(clear, padding, self.parts.settings.blob_bytes_max).ok_or(VaultError::TooLarge)
+    }
+
+    /// Seals the next blob's body. The caller holds its memory.
     pub(super) async fn seal_body<S: Source>(
         &self,
         feed: &mut Feed<S>,
@@ -211,6 +224,20 @@ mod tests {
     #[test]
     fn an_empty_body_is_one_empty_blob() {
         assert_eq!(lengths(0, 0, 8), [Length { clear: 0, padding: 0 }]);
+    }
+
+    #[test]
+    fn a_write_of_more_blobs_than_one_commit_takes_was_uploaded_whole_before_it_was_refused() {
+        let most = BLOBS_PER_COMMIT_MAX as u64 - 1;
+        assert_eq!(
+            committable(most * 8, 0, 8).map(|cut| cut.len() as u64),
+            Some(most),
+            "and the record's own"
+        );
+        assert_eq!(committable(most * 8 + 1, 0, 8), None);
+        assert_eq!(committable(most * 8, 1, 8), None);
+        assert_eq!(committable(u64::MAX, 1, 8), None);
+        assert!(committable(0, 0, 8).is_some());
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use crate::model::{
     TenantCode, UploadId,
 };
 
-use super::cut::{Feed, lengths};
+use super::cut::Feed;
 use super::debris::Debris;
 use super::sealing::{Sealing, kms_key_id, new_blobs, random};
 use super::source::Source;
@@ -156,7 +156,7 @@ impl Vault {
         let size = source.clear_bytes();
         let mut feed = Feed::new(source);
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
-        let cut = lengths(size, 0, self.parts.settings.blob_bytes_max);
+        let cut = self.cut_of(size, 0)?;
         let first = u32::from(number) * ORDINALS_PER_PART;
         let entries = self.cut(decided, &mut feed, &opened.sealing, &cut, first, &mut debris).await?;
         let checksums = feed.verified().await?;

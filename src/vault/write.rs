@@ -7,7 +7,7 @@ use crate::model::{
     BlobId, BucketName, Checksum, ClassCode, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp, VersionId,
 };
 
-use super::cut::{Feed, Length, lengths};
+use super::cut::{Feed, Length};
 use super::debris::Debris;
 use super::sealing::{Sealing, manifest_of, new_blobs, random, register_version};
 use super::source::Source;
@@ -61,7 +61,7 @@ impl Vault {
             .seal_under(decided, &class, code, &write.bucket, &write.key, write.subject.as_deref())
             .await?;
         let padding = self.padding_of(code, source.clear_bytes())?;
-        let cut = lengths(source.clear_bytes(), padding, self.parts.settings.blob_bytes_max);
+        let cut = self.cut_of(source.clear_bytes(), padding)?;
         let mut feed = Feed::new(source);
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
         let etag = ETag::random(self.entropy()).map_err(VaultError::Entropy)?;

@@ -1,5 +1,6 @@
 //! Completing an upload: the chosen parts' lists joined under one sealed record.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use crate::index::{
 };
 use crate::model::{BucketName, Checksum, ETag, ObjectKey, UploadId};
 
-use super::super::cut::{Feed, lengths};
+use super::super::cut::Feed;
 use super::super::debris::Debris;
 use super::super::sealing::{manifest_of, new_blobs, register_version, to_sealed};
 use super::super::source::Source;
@@ -113,10 +114,11 @@ impl Vault {
         }
         let numbers: Vec<u16> = named.iter().map(|part| part.number).collect();
         let rows = self.parts.index.parts(upload, &numbers).await?;
+        let rows: HashMap<u16, &PartRow> = rows.iter().map(|row| (row.number, row)).collect();
         let mut chosen = Vec::with_capacity(named.len());
         for (place, part) in named.iter().enumerate() {
             let invalid = VaultError::InvalidPart { number: part.number };
-            let row = rows.iter().find(|row| row.number == part.number && row.etag.as_str() == part.etag);
+            let row = rows.get(&part.number).copied().filter(|row| row.etag.as_str() == part.etag);
             let Some(row) = row else { return Err(invalid) };
             let descriptor = PartDescriptor::open(&row.descriptor, &opened.sealing, upload, row)?;
             let checksums = descriptor.checksums();
@@ -194,7 +196,7 @@ impl Vault {
         if padding == 0 {
             return Ok(Vec::new());
         }
-        let cut = lengths(0, padding, self.parts.settings.blob_bytes_max);
+        let cut = self.cut_of(0, padding)?;
         let mut feed = Feed::new(Nothing);
         match self.cut(decided, &mut feed, &opened.sealing, &cut, PADDING_ORDINAL, debris).await {
             Ok(entries) => Ok(entries),
