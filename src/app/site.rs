@@ -319,6 +319,7 @@ impl Site {
         if let Err(error) = self.log.close(drain).await {
             tracing::error!(region = %self.parts.region.id, %error, "the audit log was not closed cleanly");
         }
+        self.vault.settle(drain).await;
         self.index.close().await;
     }
 }

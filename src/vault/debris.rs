@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::index::{Index, ReclaimReason};
 use crate::model::{BlobId, Clock, TenantCode};
@@ -50,16 +50,30 @@ impl Drop for Debris {
 /// Takes debris to the index in the background.
 #[derive(Clone, Debug)]
 pub(super) struct Sweeper {
-    queue: mpsc::Sender<(TenantCode, Vec<BlobId>)>,
+    queue: mpsc::Sender<Order>,
+}
+
+/// What the task is asked.
+#[derive(Debug)]
+enum Order {
+    Sweep(TenantCode, Vec<BlobId>),
+    /// To tell when everything ordered before is done.
+    Tell(oneshot::Sender<()>),
 }
 
 impl Sweeper {
     /// Starts the task; it ends when the last sweeper is gone and the queue is empty.
     pub(super) fn start(index: Arc<dyn Index>, clock: Arc<dyn Clock>, delay: Duration) -> Self {
-        let (queue, mut waiting) = mpsc::channel::<(TenantCode, Vec<BlobId>)>(WAITING_WRITES_MAX);
+        let (queue, mut waiting) = mpsc::channel(WAITING_WRITES_MAX);
         tokio::spawn(async move {
-            while let Some((tenant, blobs)) = waiting.recv().await {
-                enqueue(&*index, clock.as_ref(), delay, tenant, blobs).await;
+            while let Some(order) = waiting.recv().await {
+                match order {
+                    Order::Sweep(tenant, blobs) => {
+                        enqueue(&*index, clock.as_ref(), delay, tenant, blobs).await
+                    }
+                    // Nobody waiting any more is fine.
+                    Order::Tell(done) => _ = done.send(()),
+                }
             }
         });
         Self { queue }
@@ -67,8 +81,16 @@ impl Sweeper {
 
     fn sweep(&self, tenant: TenantCode, blobs: Vec<BlobId>) {
         let count = blobs.len();
-        if self.queue.try_send((tenant, blobs)).is_err() {
+        if self.queue.try_send(Order::Sweep(tenant, blobs)).is_err() {
             tracing::warn!(blobs = count, "blobs of a failed write were left to the scrubber");
+        }
+    }
+
+    /// Waits until everything swept so far is with the index, or given up.
+    pub(super) async fn settled(&self) {
+        let (done, told) = oneshot::channel();
+        if self.queue.send(Order::Tell(done)).await.is_ok() {
+            _ = told.await;
         }
     }
 }

@@ -101,6 +101,14 @@ impl Vault {
         &self.parts.region
     }
 
+    /// Waits, for at most `limit`, until what failed writes left behind is queued for deletion. To be called before the index
+    /// is closed: a drain that cuts writes off leaves blobs that nothing else remembers.
+    pub async fn settle(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.sweeper.settled()).await.is_err() {
+            tracing::warn!("blobs of failed writes were left to the scrubber");
+        }
+    }
+
     /// The budget for bodies.
     pub fn memory(&self) -> &Memory {
         &self.parts.memory
