@@ -11,9 +11,7 @@ use tower::{Service, ServiceBuilder, service_fn};
 use crate::audit::Log;
 use crate::auth::Turns;
 use crate::catalogue::Catalogue;
-use crate::layers::{
-    Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, Timed,
-};
+use crate::layers::{Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, Timed};
 use crate::model::{Clock, Entropy, RegionId};
 use crate::ops::{Body, Operations, Recorded};
 use crate::s3::Domains;

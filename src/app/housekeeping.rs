@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Ended, Outcome};
-use crate::model::Timestamp;
+use crate::model::{Tenant, TenantCode, Timestamp};
 use crate::placement::Operation;
 use crate::server::Drained;
 
@@ -28,32 +28,43 @@ pub(super) fn start(running: &mut JoinSet<Drained>, site: Arc<Site>, stop: Cance
         while tokio::time::timeout(ROUND, stop.cancelled()).await.is_err() {
             // A ring that nobody asks for a key forgets none.
             site.ring.sweep();
-            if let Err(error) = round(&site).await {
-                tracing::warn!(region = %site.region().id, %error, "a round of reclaiming failed; the next one tries again");
+            // A round at a store that does not answer lasts for hours, and a drain waits for this task. What a round that is
+            // let go of had deleted is deleted again, which does nothing.
+            let Some(done) = stop.run_until_cancelled(round(&site)).await else { break };
+            if let Err(error) = done {
+                tracing::warn!(region = %site.region().id, %error, "a round of housekeeping failed; the next one tries again");
             }
         }
         Drained::default()
     });
 }
 
-/// Deletes what is due, tenant by tenant: each under a decision of its own, recorded like any other.
+/// One round of everything.
 async fn round(site: &Site) -> Result<(), SiteError> {
     let before = site.clock().now().millis().saturating_sub(COMPLETED_KEPT_MS);
     site.index.forget_completed(Timestamp::from_millis(before), COMPLETED_ROUND_MAX).await?;
-    let due = site.vault.reclaimable().await?;
-    if due.is_empty() {
+    reclaim(site).await
+}
+
+/// Deletes what is due, tenant by tenant: each under a decision of its own, recorded like any other.
+async fn reclaim(site: &Site) -> Result<(), SiteError> {
+    if site.vault.due(&[]).await?.tenants().is_empty() {
         return Ok(());
     }
-    for tenant in
-        site.registry().list_tenants().await?.into_iter().filter(|tenant| due.contains(&tenant.code))
-    {
+    let tenants = site.registry().list_tenants().await?;
+    // A suspended tenant's blobs stay where they are until it is decided about.
+    let (kept, served): (Vec<Tenant>, Vec<Tenant>) =
+        tenants.into_iter().partition(|tenant| site.place(tenant, &Operation::Maintain).is_err());
+    let kept: Vec<TenantCode> = kept.iter().map(|tenant| tenant.code).collect();
+    let due = site.vault.due(&kept).await?;
+    let whose = due.tenants();
+    for tenant in served.into_iter().filter(|tenant| whose.contains(&tenant.code)) {
         let decided = match site.admit(&tenant, &Operation::Maintain, "reclaim").await {
             Ok(decided) => decided,
-            // A suspended tenant's blobs stay where they are until it is decided about.
             Err(SiteError::Refused(_)) => continue,
             Err(error) => return Err(error),
         };
-        let reclaimed = site.vault.reclaim(&decided).await;
+        let reclaimed = site.vault.reclaim(&decided, &due).await;
         let outcome = if reclaimed.is_ok() { Outcome::Ok } else { Outcome::Error { code: "reclaim" } };
         decided.into_parts().1.finish(Ended::new(outcome, None));
         reclaimed?;

@@ -235,6 +235,15 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// At most `limit` blobs due at `now`, the longest due first. 1 round trip.
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<ReclaimRow>, IndexError>;
 
+    /// As [`due`](Self::due), without the blobs of these tenants (at most [`PAGE_MAX`]): what cannot be deleted now must not
+    /// stand in the way of what can. Looks at each of the blobs it passes over. 1 round trip.
+    async fn due_except(
+        &self,
+        now: Timestamp,
+        except: &[TenantCode],
+        limit: u32,
+    ) -> Result<Vec<ReclaimRow>, IndexError>;
+
     /// Removes blobs from the queue, after the store has deleted them. Answers how many were there. 1 round trip.
     async fn forget(&self, blobs: Vec<BlobId>) -> Result<u64, IndexError>;
 

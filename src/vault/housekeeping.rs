@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::blobs::Location;
 use crate::envelope::{BodySealer, Dek, Kek, Locator, Sealed, Sealer};
-use crate::index::{BlobStanding, ReclaimRow};
+use crate::index::{BlobStanding, PAGE_MAX, ReclaimRow};
 use crate::model::{BlobId, ClassCode, EntropyError, TenantCode, VersionId};
 
 use super::sealing::random;
@@ -25,23 +25,35 @@ pub struct Reclaimed {
     pub failed: u64,
 }
 
-impl Vault {
-    /// The tenants that have blobs due for deletion now, so that a decision can be asked for each.
-    pub async fn reclaimable(&self) -> Result<Vec<TenantCode>, VaultError> {
-        let mut tenants: Vec<_> = self.due().await?.iter().map(|row| row.tenant).collect();
+/// Blobs that are due for deletion, of any tenants. Only the vault makes one.
+#[derive(Debug)]
+pub struct Due(Vec<ReclaimRow>);
+
+impl Due {
+    /// Whose blobs they are, so that a decision can be asked for each.
+    pub fn tenants(&self) -> Vec<TenantCode> {
+        let mut tenants: Vec<_> = self.0.iter().map(|row| row.tenant).collect();
         tenants.sort_unstable();
         tenants.dedup();
-        Ok(tenants)
+        tenants
+    }
+}
+
+impl Vault {
+    /// At most 1,000 blobs due for deletion now, the longest due first, without those of the tenants `except`: blobs that
+    /// nobody may delete now would otherwise stand in front of all others for ever.
+    pub async fn due(&self, except: &[TenantCode]) -> Result<Due, VaultError> {
+        let except = except.get(..usize::from(PAGE_MAX)).unwrap_or(except);
+        Ok(Due(self.parts.index.due_except(self.parts.clock.now(), except, ROUND_BLOBS_MAX).await?))
     }
 
-    /// Deletes the decided tenant's blobs that are due, at most 1,000 of them.
+    /// Deletes those of the blobs `due` that are the decided tenant's.
     ///
     /// Being in the queue is not enough: a blob is deleted only if the index says, now, that it waits there and is part of
     /// no version. Absence from the index alone never authorises a deletion.
-    pub async fn reclaim(&self, decided: &Decided) -> Result<Reclaimed, VaultError> {
+    pub async fn reclaim(&self, decided: &Decided, due: &Due) -> Result<Reclaimed, VaultError> {
         let tenant = decided.tenant_code();
-        let due: Vec<BlobId> =
-            self.due().await?.into_iter().filter(|row| row.tenant == tenant).map(|row| row.blob).collect();
+        let due: Vec<BlobId> = due.0.iter().filter(|row| row.tenant == tenant).map(|row| row.blob).collect();
         let standings = self.parts.index.blob_standing(&due).await?;
         let mut round = Reclaimed::default();
         let mut gone = Vec::new();
@@ -62,10 +74,6 @@ impl Vault {
             self.parts.index.forget(gone).await?;
         }
         Ok(round)
-    }
-
-    async fn due(&self) -> Result<Vec<ReclaimRow>, VaultError> {
-        Ok(self.parts.index.due(self.parts.clock.now(), ROUND_BLOBS_MAX).await?)
     }
 }
 

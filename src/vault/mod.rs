@@ -31,7 +31,7 @@ use crate::placement::Placement;
 pub use crate::index::{IndexError, ListRequest, Position, Precondition};
 pub use classes::{Classes, Treatment};
 pub use error::{VaultError, WriteError};
-pub use housekeeping::Reclaimed;
+pub use housekeeping::{Due, Reclaimed};
 pub use memory::{Exhausted, Lease, Memory};
 pub use read::{Reading, Stored};
 pub use records::Trace;

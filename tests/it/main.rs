@@ -7,6 +7,7 @@ mod catalogue;
 mod envelope;
 mod index;
 mod keys;
+mod review;
 mod s3;
 mod server;
 mod support;

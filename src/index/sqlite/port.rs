@@ -250,6 +250,17 @@ impl Index for SqliteIndex {
         reclaim::due(self.readers()?, now, limit).await
     }
 
+    async fn due_except(
+        &self,
+        now: Timestamp,
+        except: &[TenantCode],
+        limit: u32,
+    ) -> Result<Vec<ReclaimRow>, IndexError> {
+        check(limit as usize <= BLOB_IDS_MAX, "must ask for at most 10240 blobs")?;
+        check(except.len() <= usize::from(PAGE_MAX), "must pass over at most 1000 tenants")?;
+        reclaim::due_except(self.readers()?, now, except, limit).await
+    }
+
     async fn forget(&self, blobs: Vec<BlobId>) -> Result<u64, IndexError> {
         check_blob_ids(&blobs)?;
         self.change(reclaim::Forget { blobs }).await

@@ -57,16 +57,40 @@ pub(super) async fn due(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<ReclaimRow>, IndexError> {
-    let decode = |row: &SqliteRow| {
-        Ok(ReclaimRow {
-            blob: id(row, "blob_id")?,
-            tenant: id(row, "tenant")?,
-            due: moment(row, "due_ms")?,
-            reason: reason(value(row, "reason")?)?,
-        })
-    };
     let query = sqlx::query(sql::RECLAIM_DUE).bind(to_signed(now.millis())?).bind(i64::from(limit));
-    readers.rows(query).await?.iter().map(decode).collect()
+    readers.rows(query).await?.iter().map(reclaim_row).collect()
+}
+
+pub(super) async fn due_except(
+    readers: &Readers,
+    now: Timestamp,
+    except: &[TenantCode],
+    limit: u32,
+) -> Result<Vec<ReclaimRow>, IndexError> {
+    if except.is_empty() {
+        return due(readers, now, limit).await;
+    }
+    let list = (3..3 + except.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(",");
+    // Only parameter names are pasted in.
+    let statement = format!(
+        "SELECT blob_id, tenant, due_ms, reason FROM reclaim WHERE due_ms <= $1 AND tenant NOT IN ({list}) \
+         ORDER BY due_ms, blob_id LIMIT $2"
+    );
+    let query = sqlx::query(AssertSqlSafe(statement)).persistent(false);
+    let mut query = query.bind(to_signed(now.millis())?).bind(i64::from(limit));
+    for tenant in except {
+        query = query.bind(&tenant.as_bytes()[..]);
+    }
+    readers.rows(query).await?.iter().map(reclaim_row).collect()
+}
+
+fn reclaim_row(row: &SqliteRow) -> Result<ReclaimRow, IndexError> {
+    Ok(ReclaimRow {
+        blob: id(row, "blob_id")?,
+        tenant: id(row, "tenant")?,
+        due: moment(row, "due_ms")?,
+        reason: reason(value(row, "reason")?)?,
+    })
 }
 
 async fn count(readers: &Readers, query: super::writer::Statement<'_>) -> Result<u64, IndexError> {

@@ -191,9 +191,12 @@ async fn blobs_swapped_renamed_cut_lengthened_or_gone_are_errors_never_bytes() {
         let is_read = segments < len;
         // Of the many-blob records' equal blobs: the next of the same length, so that only identity differs.
         let other = paths.iter().cycle().skip(number + 1).take(paths.len() - 1);
-        let other = other.min_by_key(|other| std::fs::metadata(other).unwrap().len().abs_diff(len as u64)).unwrap();
+        let other =
+            other.min_by_key(|other| std::fs::metadata(other).unwrap().len().abs_diff(len as u64)).unwrap();
         let others = std::fs::read(other).unwrap();
-        stored.damaged(path, "another's bytes", !is_read, |path| std::fs::write(path, &others).unwrap()).await;
+        stored
+            .damaged(path, "another's bytes", !is_read, |path| std::fs::write(path, &others).unwrap())
+            .await;
         stored.damaged(path, "absence", !is_read, |path| std::fs::remove_file(path).unwrap()).await;
         stored
             .damaged(path, "renaming", !is_read, |path| {
@@ -201,11 +204,22 @@ async fn blobs_swapped_renamed_cut_lengthened_or_gone_are_errors_never_bytes() {
             })
             .await;
         let _ = std::fs::remove_file(path.with_file_name("0".repeat(32)));
-        for cut in [0, 1, FLOE_HEADER_BYTES, segments, segments + 1, SEGMENT_BYTES, segments + SEGMENT_BYTES, len - 1] {
+        for cut in [
+            0,
+            1,
+            FLOE_HEADER_BYTES,
+            segments,
+            segments + 1,
+            SEGMENT_BYTES,
+            segments + SEGMENT_BYTES,
+            len - 1,
+        ] {
             if cut < len {
                 let file = |path: &Path| std::fs::OpenOptions::new().write(true).open(path).unwrap();
                 stored
-                    .damaged(path, &format!("a cut at {cut}"), !is_read, |path| file(path).set_len(cut as u64).unwrap())
+                    .damaged(path, &format!("a cut at {cut}"), !is_read, |path| {
+                        file(path).set_len(cut as u64).unwrap()
+                    })
                     .await;
             }
         }
@@ -219,7 +233,8 @@ async fn blobs_swapped_renamed_cut_lengthened_or_gone_are_errors_never_bytes() {
     }
     stored.all_right().await;
     // Two blobs of one record, each in the other's place.
-    let many: Vec<&PathBuf> = stored.files.iter().filter(|(_, key)| **key == "multipart").map(|(path, _)| path).collect();
+    let many: Vec<&PathBuf> =
+        stored.files.iter().filter(|(_, key)| **key == "multipart").map(|(path, _)| path).collect();
     let (a, b) = (many[0], many[1]);
     let (of_a, of_b) = (std::fs::read(a).unwrap(), std::fs::read(b).unwrap());
     std::fs::write(a, &of_b).unwrap();
@@ -238,7 +253,11 @@ async fn damage_behind_the_first_blob_breaks_the_connection_after_right_bytes() 
         endings.insert(format!("{:?}", stored.read("multipart").await));
         std::fs::write(path, bytes).unwrap();
     }
-    assert_eq!(endings.into_iter().collect::<Vec<_>>(), ["Broken", "Refused"], "first blob refused, later ones broken off");
+    assert_eq!(
+        endings.into_iter().collect::<Vec<_>>(),
+        ["Broken", "Refused"],
+        "first blob refused, later ones broken off"
+    );
 }
 
 async fn edited(index: &mut SqliteConnection, statement: &'static str) {
@@ -254,7 +273,10 @@ const EDITS: &[(&str, &str)] = &[
     ("another class", "UPDATE versions SET class = 'operational', class_code = 1"),
     ("another epoch", "UPDATE versions SET kek_epoch = kek_epoch + 1"),
     ("one record for all", "UPDATE versions SET record = (SELECT record FROM versions ORDER BY seq LIMIT 1)"),
-    ("the newest's record for all", "UPDATE versions SET record = (SELECT record FROM versions ORDER BY seq DESC LIMIT 1)"),
+    (
+        "the newest's record for all",
+        "UPDATE versions SET record = (SELECT record FROM versions ORDER BY seq DESC LIMIT 1)",
+    ),
     ("a cut record", "UPDATE versions SET record = substr(record, 1, length(record) - 1)"),
     ("no record", "UPDATE versions SET record = x''"),
     ("a longer record", "UPDATE versions SET record = CAST(record || x'00' AS BLOB)"),
@@ -301,7 +323,9 @@ async fn keep(index: &mut SqliteConnection, table: &str) {
 
 async fn restore(index: &mut SqliteConnection, table: &str) {
     let statements = match table {
-        "versions" => ["INSERT OR REPLACE INTO main.versions SELECT * FROM kept_versions", "DROP TABLE kept_versions"],
+        "versions" => {
+            ["INSERT OR REPLACE INTO main.versions SELECT * FROM kept_versions", "DROP TABLE kept_versions"]
+        }
         _ => ["INSERT OR REPLACE INTO main.heads SELECT * FROM kept_heads", "DROP TABLE kept_heads"],
     };
     for statement in statements {

@@ -150,7 +150,11 @@ async fn content_headers_metadata_and_checksums_come_back_as_they_went() {
         let asked = clinic.s3.get_object().bucket("clinic").key("report");
         let signed = asked.checksum_mode(ChecksumMode::Enabled).presigned(a_minute()).await.unwrap();
         let fetched = fetch(&signed, b"").await.unwrap();
-        assert!(fetched.headers.contains_key(header), "{header}: {fetched:?} {}", String::from_utf8_lossy(&fetched.body));
+        assert!(
+            fetched.headers.contains_key(header),
+            "{header}: {fetched:?} {}",
+            String::from_utf8_lossy(&fetched.body)
+        );
         let unasked = fetch_object(&clinic.s3, "clinic", "report").await.unwrap();
         assert!(!unasked.headers.contains_key(header), "only who asks gets it");
     }
@@ -181,7 +185,8 @@ async fn of_sixteen_that_create_one_key_exactly_one_wins() {
             let (s3, bucket) = (clinic.s3.clone(), bucket.clone());
             tokio::spawn(async move {
                 let body = ByteStream::from(format!("writer {number}").into_bytes());
-                let put = s3.put_object().bucket(bucket).key("one").if_none_match("*").body(body).send().await;
+                let put =
+                    s3.put_object().bucket(bucket).key("one").if_none_match("*").body(body).send().await;
                 put.map(|_| number).map_err(|error| refusal::<(), _>(Err(error)))
             })
         });
@@ -189,7 +194,9 @@ async fn of_sixteen_that_create_one_key_exactly_one_wins() {
         for ended in futures_util::future::join_all(tries).await {
             match ended.unwrap() {
                 Ok(number) => winners.push(number),
-                Err(refused) => assert!(refused == is(412, "PreconditionFailed") || refused.0 == 409, "{refused:?}"),
+                Err(refused) => {
+                    assert!(refused == is(412, "PreconditionFailed") || refused.0 == 409, "{refused:?}")
+                }
             }
         }
         assert_eq!(winners.len(), 1, "{winners:?}");

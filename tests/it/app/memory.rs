@@ -48,7 +48,9 @@ async fn many_large_bodies_at_once_end_within_a_tiny_budget() {
                         let put = clinic.s3.put_object().bucket(&bucket).key(&key).body(body.clone().into());
                         match put.send().await {
                             Ok(_) => return true,
-                            Err(error) => assert_eq!(super::refusal::<(), _>(Err(error)), super::is(503, "SlowDown")),
+                            Err(error) => {
+                                assert_eq!(super::refusal::<(), _>(Err(error)), super::is(503, "SlowDown"))
+                            }
                         }
                     }
                     return false;
@@ -67,7 +69,14 @@ async fn many_large_bodies_at_once_end_within_a_tiny_budget() {
 
 /// Begins a PUT of `announced` bytes, sends `sent` of them, and leaves.
 async fn leave(clinic: &TestTenant, key: &str, announced: usize, sent: usize) {
-    let signed = clinic.s3.put_object().bucket(clinic.tenant.id.as_str()).key(key).presigned(a_minute()).await.unwrap();
+    let signed = clinic
+        .s3
+        .put_object()
+        .bucket(clinic.tenant.id.as_str())
+        .key(key)
+        .presigned(a_minute())
+        .await
+        .unwrap();
     let (host, path) = signed.uri().strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut socket = TcpStream::connect(host).await.unwrap();
     let head = format!("PUT /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {announced}\r\n\r\n");
@@ -127,9 +136,13 @@ async fn a_writer_that_leaves_shows_nothing_and_its_blobs_are_reclaimed_when_due
     assert_eq!(world.app.blobs("fr").len(), before);
     assert_eq!(queued(&world).await, 0);
     let decided = site.admit(&clinic.tenant, &Operation::Read, "where").await.unwrap();
-    let opened = site.vault().open(&decided, &"clinic".parse().unwrap(), &"kept".parse().unwrap()).await.unwrap();
+    let opened =
+        site.vault().open(&decided, &"clinic".parse().unwrap(), &"kept".parse().unwrap()).await.unwrap();
     let traces = site.vault().trace(&decided, &opened).await.unwrap();
-    assert!(traces.iter().all(|trace| trace.observed_bytes == Some(trace.stored_bytes)), "what is live stays");
+    assert!(
+        traces.iter().all(|trace| trace.observed_bytes == Some(trace.stored_bytes)),
+        "what is live stays"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
