@@ -156,6 +156,7 @@ async fn a_repeated_complete_answers_the_first_one_s_tag() {
     let (upload, _) = vault.create_upload(&decided, new).await.unwrap();
     let empty = Pieces { promised: 0, pieces: Vec::new() };
     let part = vault.put_part(&decided, &bucket, &key, upload, 1, empty).await.unwrap();
+    assert_eq!(part.class.as_str(), "health", "an answer to UploadPart did not say the class");
     let complete = || async {
         let part = ChosenPart { number: 1, etag: part.etag.as_str().to_owned(), checksum: None };
         let completion = Completion { parts: vec![part], precondition: Precondition::None, size_bytes: None };
