@@ -212,6 +212,15 @@ impl Index for CountedIndex {
         self.inner.due(now, limit).await
     }
 
+    async fn due_except(
+        &self,
+        now: Timestamp,
+        except: &[TenantCode],
+        limit: u32,
+    ) -> Result<Vec<ReclaimRow>, IndexError> {
+        self.inner.due_except(now, except, limit).await
+    }
+
     async fn forget(&self, blobs: Vec<BlobId>) -> Result<u64, IndexError> {
         self.count().forget(blobs).await
     }

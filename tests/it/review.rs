@@ -44,6 +44,7 @@ impl Bench {
             environment: settings.environment.clone(),
             limits: settings.limits,
             catalogue: Arc::new(catalogue),
+            between: terroir::app::Parts::default().between,
             memory: Memory::new(16 << 20, Duration::from_secs(5)),
             metrics: Arc::new(Metrics::default()),
             clock: Arc::new(ManualClock::at(NOW)),
