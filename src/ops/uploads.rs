@@ -45,13 +45,15 @@ where
         .vault
         .put_part(context.decided, &object.bucket, &object.key, *upload, call.number, source)
         .await?;
-    Ok(Answer::whole(reply::written(&Written {
+    let mut answer = Answer::whole(reply::written(&Written {
         etag: &written.etag,
         checksums: &written.checksums,
         version_id: None,
         kms_key_id: &written.kms_key_id,
     }))
-    .having_received(received))
+    .having_received(received);
+    about_record(context, &mut answer, &written.class)?;
+    Ok(answer)
 }
 
 pub(super) async fn complete<B>(

@@ -65,6 +65,8 @@ pub struct UploadFacts {
 pub struct PartWritten {
     /// Its entity tag.
     pub etag: ETag,
+    /// The upload's class.
+    pub class: ClassId,
     /// The client's checksums, verified.
     pub checksums: Vec<Checksum>,
     /// Which key sealed it, as clients are told.
@@ -185,7 +187,7 @@ impl Vault {
             PutPart::NoBucket => return Err(VaultError::NoSuchBucket.into()),
             PutPart::NotYours => return Err(VaultError::NotYours.into()),
         }
-        Ok(PartWritten { etag, checksums, kms_key_id: opened.sealing.kms_key_id() })
+        Ok(PartWritten { etag, class: opened.row.class, checksums, kms_key_id: opened.sealing.kms_key_id() })
     }
 
     /// Gives an upload up; its parts' blobs are reclaimed.

@@ -128,8 +128,14 @@ fn write(running: &Running, data_dir: &Path, tenants: &[DemoTenant]) -> Result<(
         serde_json::to_string_pretty(&file).map_err(|_| Failure::new("credentials cannot be written"))?;
     let failed = |error: std::io::Error| Failure::io("cannot write dev-credentials.json", &error);
     let temporary = data_dir.join(".dev-credentials.json.new");
+    // The mode counts only for a file that is made now: a leftover, or somebody's link, is not written through.
+    if let Err(error) = std::fs::remove_file(&temporary)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(failed(error));
+    }
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(&temporary).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&temporary, path(data_dir)).map_err(failed)

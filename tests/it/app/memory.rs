@@ -127,7 +127,7 @@ async fn a_writer_that_leaves_shows_nothing_and_its_blobs_are_reclaimed_when_due
     let site = world.app.site("fr");
     let reclaim = async || {
         let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
-        site.vault().reclaim(&decided).await.unwrap()
+        site.vault().reclaim(&decided, &site.vault().due(&[]).await.unwrap()).await.unwrap()
     };
     assert_eq!(reclaim().await.deleted, 0, "not before it is due");
     assert_eq!(world.app.blobs("fr").len(), before + debris);
