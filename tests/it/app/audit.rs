@@ -190,7 +190,8 @@ async fn a_reader_that_leaves_and_a_writer_that_leaves_are_recorded_as_aborted()
     use tokio::io::AsyncWriteExt;
     let world = World::new().await;
     let clinic = world.tenant("fr", "clinic", "health").await;
-    let signed = clinic.s3.put_object().bucket("clinic").key("half").presigned(super::a_minute()).await.unwrap();
+    let signed =
+        clinic.s3.put_object().bucket("clinic").key("half").presigned(super::a_minute()).await.unwrap();
     let (host, path) = signed.uri().strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut socket = tokio::net::TcpStream::connect(host).await.unwrap();
     let head = format!("PUT /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\nhalf");

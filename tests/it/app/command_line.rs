@@ -126,7 +126,13 @@ impl Installation {
         let mut log = std::fs::OpenOptions::new();
         let log = log.append(true).create(true).open(self.dir.path().join("serve.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_terroir"))
-            .args(["serve", "--config", &self.dir.path().join(config).display().to_string(), "--region", "fr"])
+            .args([
+                "serve",
+                "--config",
+                &self.dir.path().join(config).display().to_string(),
+                "--region",
+                "fr",
+            ])
             .env("TERROIR_LOG", log_filter)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -136,7 +142,8 @@ impl Installation {
         let server = Server(child);
         until("the server to be ready", async || {
             let mut socket = TcpStream::connect(self.observe).await.ok()?;
-            let request = format!("GET /ready HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.observe);
+            let request =
+                format!("GET /ready HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.observe);
             socket.write_all(request.as_bytes()).await.ok()?;
             let mut answer = String::new();
             socket.read_to_string(&mut answer).await.ok()?;
@@ -243,7 +250,10 @@ fn wrong_usage_ends_with_2_and_every_verb_explains_itself() {
     ] {
         let output = terroir(wrong);
         assert_eq!(code(&output), 2, "{wrong:?}: {}", said(&output));
-        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{wrong:?}: errors go to standard error");
+        assert!(
+            output.stdout.is_empty() && !output.stderr.is_empty(),
+            "{wrong:?}: errors go to standard error"
+        );
     }
     for verb in [
         &[][..],
@@ -313,7 +323,9 @@ fn tenants_and_credentials_are_made_listed_and_disabled_and_the_log_has_it() {
     assert_eq!(verified["decisions"], verified["completions"]);
     let log = installed.state().join("audit/00000000000000000001.jsonl");
     let text = std::fs::read_to_string(&log).unwrap();
-    for operation in ["tenant.create", "credential.create", "credential.rotate", "credential.disable", "tenant.suspend"] {
+    for operation in
+        ["tenant.create", "credential.create", "credential.rotate", "credential.disable", "tenant.suspend"]
+    {
         assert!(text.contains(operation), "{operation}");
     }
     std::fs::write(&log, text.replacen("tenant.create", "tenant.delete", 1)).unwrap();
@@ -336,7 +348,10 @@ async fn serve_answers_over_tls_obeys_the_verbs_and_says_no_secret_at_the_most_v
     let read = s3.get_object().bucket("records-secret-bucket").key("KEY-secret-name");
     let signed = read.presigned(a_minute()).await.unwrap();
     let answer = installed.send(&signed, "").await;
-    assert!(answer.contains("x-terroir-region: fr") && answer.ends_with("BODY-secret-of-a-patient"), "{answer}");
+    assert!(
+        answer.contains("x-terroir-region: fr") && answer.ends_with("BODY-secret-of-a-patient"),
+        "{answer}"
+    );
 
     let uri = "s3://records-secret-bucket/KEY-secret-name";
     let found = installed.json(&["where", uri]);
@@ -405,9 +420,9 @@ async fn dev_tours_both_regions_and_ends_with_0_and_its_verbs_find_the_records()
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data").display().to_string();
     // Thirteen ports in a row that are free now.
-    let base = (20_000..60_000).step_by(97).find(|base| {
-        (*base..base + 13).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
-    });
+    let base = (20_000..60_000)
+        .step_by(97)
+        .find(|base| (*base..base + 13).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()));
     let base = base.unwrap().to_string();
     let output = terroir(&["dev", "--data-dir", &data, "--port-base", &base, "--exit-after-tour"]);
     assert_eq!(code(&output), 0, "{}", said(&output));

@@ -24,7 +24,8 @@ async fn a_disabled_key_is_refused_within_five_seconds_and_a_rotated_one_works_b
 
     registry.disable_credential(&clinic.credential.key_id).await.unwrap();
     let begun = Instant::now();
-    let refused = until("the old key to be refused", async || clinic.s3.list_buckets().send().await.err()).await;
+    let refused =
+        until("the old key to be refused", async || clinic.s3.list_buckets().send().await.err()).await;
     assert!(begun.elapsed() < OBEYS_WITHIN, "{:?}", begun.elapsed());
     assert_eq!(refusal::<(), _>(Err(refused)), is(403, "InvalidAccessKeyId"));
     put(&new, "clinic", "a", b"goes on").await;
@@ -38,7 +39,8 @@ async fn a_suspended_tenant_is_refused_and_a_resumed_one_finds_its_records() {
     put(&clinic.s3, "clinic", "a", b"kept").await;
     let registry = world.app.site("us").registry();
     registry.suspend_tenant(&clinic.tenant.id).await.unwrap();
-    let refused = until("the tenant to be refused", async || clinic.s3.list_buckets().send().await.err()).await;
+    let refused =
+        until("the tenant to be refused", async || clinic.s3.list_buckets().send().await.err()).await;
     assert_eq!(refusal::<(), _>(Err(refused)).0, 403);
     other.s3.list_buckets().send().await.unwrap();
     registry.resume_tenant(&clinic.tenant.id).await.unwrap();
@@ -60,7 +62,10 @@ async fn a_wrong_secret_and_an_unknown_key_open_nothing() {
     let refused = world.app.client("fr", &unknown).list_buckets().send().await;
     assert_eq!(refusal(refused), is(403, "InvalidAccessKeyId"));
     let lines = world.app.audit_lines("fr");
-    assert!(lines.iter().all(|line| line["operation"] != "ListBuckets"), "strangers are counted, not recorded");
+    assert!(
+        lines.iter().all(|line| line["operation"] != "ListBuckets"),
+        "strangers are counted, not recorded"
+    );
 }
 
 fn anywhere(dir: &Path, needle: &[u8]) -> Option<std::path::PathBuf> {
@@ -88,5 +93,8 @@ async fn a_secret_is_in_no_file_and_a_key_id_is() {
         assert_eq!(anywhere(world.dir.path(), secret.as_bytes()), None);
         assert_eq!(anywhere(world.dir.path(), hex::encode(secret).as_bytes()), None);
     }
-    assert!(anywhere(world.dir.path(), clinic.credential.key_id.as_str().as_bytes()).is_some(), "the positive control");
+    assert!(
+        anywhere(world.dir.path(), clinic.credential.key_id.as_str().as_bytes()).is_some(),
+        "the positive control"
+    );
 }

@@ -48,7 +48,9 @@ async fn many_large_bodies_at_once_end_within_a_tiny_budget() {
                         let put = clinic.s3.put_object().bucket(&bucket).key(&key).body(body.clone().into());
                         match put.send().await {
                             Ok(_) => return true,
-                            Err(error) => assert_eq!(super::refusal::<(), _>(Err(error)), super::is(503, "SlowDown")),
+                            Err(error) => {
+                                assert_eq!(super::refusal::<(), _>(Err(error)), super::is(503, "SlowDown"))
+                            }
                         }
                     }
                     return false;
@@ -67,7 +69,14 @@ async fn many_large_bodies_at_once_end_within_a_tiny_budget() {
 
 /// Begins a PUT of `announced` bytes, sends `sent` of them, and leaves.
 async fn leave(clinic: &TestTenant, key: &str, announced: usize, sent: usize) {
-    let signed = clinic.s3.put_object().bucket(clinic.tenant.id.as_str()).key(key).presigned(a_minute()).await.unwrap();
+    let signed = clinic
+        .s3
+        .put_object()
+        .bucket(clinic.tenant.id.as_str())
+        .key(key)
+        .presigned(a_minute())
+        .await
+        .unwrap();
     let (host, path) = signed.uri().strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut socket = TcpStream::connect(host).await.unwrap();
     let head = format!("PUT /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {announced}\r\n\r\n");
@@ -127,9 +136,13 @@ async fn a_writer_that_leaves_shows_nothing_and_its_blobs_are_reclaimed_when_due
     assert_eq!(world.app.blobs("fr").len(), before);
     assert_eq!(queued(&world).await, 0);
     let decided = site.admit(&clinic.tenant, &Operation::Read, "where").await.unwrap();
-    let opened = site.vault().open(&decided, &"clinic".parse().unwrap(), &"kept".parse().unwrap()).await.unwrap();
+    let opened =
+        site.vault().open(&decided, &"clinic".parse().unwrap(), &"kept".parse().unwrap()).await.unwrap();
     let traces = site.vault().trace(&decided, &opened).await.unwrap();
-    assert!(traces.iter().all(|trace| trace.observed_bytes == Some(trace.stored_bytes)), "what is live stays");
+    assert!(
+        traces.iter().all(|trace| trace.observed_bytes == Some(trace.stored_bytes)),
+        "what is live stays"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,4 +166,30 @@ async fn a_reader_that_leaves_gives_its_memory_back() {
         (world.app.site("us").log().counts().unfinished == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_a_record_that_is_overwritten_reads_the_old_one_to_its_end() {
+    let mut setup = Setup::default();
+    setup.limits.blob_bytes_max = 256 * 1024;
+    let world = World::of(&setup).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let old = noise(4, 16 * MIB);
+    put(&clinic.s3, "clinic", "scan", &old).await;
+    let mut slow = clinic.s3.get_object().bucket("clinic").key("scan").send().await.unwrap().body;
+    let first = slow.try_next().await.unwrap().unwrap();
+    put(&clinic.s3, "clinic", "scan", b"new").await;
+    clinic.s3.delete_object().bucket("clinic").key("scan").send().await.unwrap();
+    let site = world.app.site("fr");
+    let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
+    assert_eq!(
+        site.vault().reclaim(&decided).await.unwrap().deleted,
+        0,
+        "not before the longest request has ended"
+    );
+    let mut read = first.to_vec();
+    while let Some(piece) = slow.try_next().await.unwrap() {
+        read.extend(piece);
+    }
+    assert!(read == old);
 }

@@ -37,7 +37,8 @@ impl<'a> Upload<'a> {
     fn complete(
         &self,
         parts: &[&CompletedPart],
-    ) -> aws_sdk_s3::operation::complete_multipart_upload::builders::CompleteMultipartUploadFluentBuilder {
+    ) -> aws_sdk_s3::operation::complete_multipart_upload::builders::CompleteMultipartUploadFluentBuilder
+    {
         let parts = parts.iter().map(|part| (*part).clone()).collect();
         let list = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let complete = self.clinic.s3.complete_multipart_upload().bucket(self.clinic.tenant.id.as_str());
@@ -80,7 +81,9 @@ async fn parts_in_any_order_are_one_record_and_a_replayed_complete_gets_the_same
 impl Upload<'_> {
     async fn part_refused(&self, number: i32) -> (u16, String) {
         let part = self.clinic.s3.upload_part().bucket(self.clinic.tenant.id.as_str()).key("big");
-        refusal(part.upload_id(&self.id).part_number(number).body(ByteStream::from_static(b"late")).send().await)
+        refusal(
+            part.upload_id(&self.id).part_number(number).body(ByteStream::from_static(b"late")).send().await,
+        )
     }
 }
 

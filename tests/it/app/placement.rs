@@ -106,7 +106,8 @@ async fn what_is_not_built_is_501_and_changes_nothing() {
     assert_eq!(refusal(acl), is(501, "NotImplemented"));
     let versions = s3.list_object_versions().bucket("clinic").send().await;
     assert_eq!(refusal(versions), is(501, "NotImplemented"));
-    let public = s3.put_object().bucket("clinic").key("c").acl(aws_sdk_s3::types::ObjectCannedAcl::PublicRead);
+    let public =
+        s3.put_object().bucket("clinic").key("c").acl(aws_sdk_s3::types::ObjectCannedAcl::PublicRead);
     assert!(public.body(ByteStream::from_static(b"x")).send().await.is_err(), "never public");
     assert_eq!(super::keys_of(s3, "clinic").await, ["a"]);
 }

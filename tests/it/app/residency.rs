@@ -1,5 +1,6 @@
 //! A record is in its tenant's region or nowhere.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -7,7 +8,7 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use terroir::blobs::testing::Faults;
 use terroir::testing::{Setup, TestTenant};
 
-use super::{CLASSES, Random, World, exchange, fetch, get, is, keys_of, noise, put, refusal, a_minute};
+use super::{CLASSES, Random, World, a_minute, exchange, fetch, get, is, keys_of, noise, put, refusal};
 
 /// Everything a region has on disk but its audit log: name, length and bytes.
 fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
@@ -33,7 +34,8 @@ async fn a_tenant_of_another_region_is_sent_home_and_nothing_is_read_recorded_or
     let french = world.tenant("fr", "lyon", "health").await;
     for (clinic, home, abroad) in [(&american, "us", "fr"), (&french, "fr", "us")] {
         let stores = (world.app.blobs("fr"), world.app.blobs("us"));
-        let decisions = world.app.audit_lines(abroad).iter().filter(|line| line["kind"] == "decision").count();
+        let decisions =
+            world.app.audit_lines(abroad).iter().filter(|line| line["kind"] == "decision").count();
         let s3 = world.app.client(abroad, &clinic.credential);
         let signed = s3.put_object().bucket("lyon").key("MARKER").presigned(a_minute()).await.unwrap();
         // Only the head: an answer that waited for the body would never come.
@@ -46,7 +48,10 @@ async fn a_tenant_of_another_region_is_sent_home_and_nothing_is_read_recorded_or
         assert_eq!(answer.status, 301, "{answer:?}");
         assert_eq!(answer.headers.get("x-amz-bucket-region").map(String::as_str), Some(home));
         let text = String::from_utf8(answer.body).unwrap();
-        assert!(text.contains("PermanentRedirect") && text.contains(&format!("s3.{home}.terroir.example")), "{text}");
+        assert!(
+            text.contains("PermanentRedirect") && text.contains(&format!("s3.{home}.terroir.example")),
+            "{text}"
+        );
         assert!(!text.contains("MARKER"), "{text}");
 
         assert_eq!(refusal(s3.list_buckets().send().await), is(301, "PermanentRedirect"));
@@ -105,8 +110,12 @@ fn with_germany() -> tempfile::TempDir {
     }
     let french = std::fs::read_to_string(shipped.join("fr.toml")).unwrap();
     // German law asks no certificate of hosting; the presets of French law are not for it.
-    let kept: String = french.split("[[").filter(|part| !part.starts_with("certificates]]") && !part.starts_with("regimes]]")).collect();
-    let facets = &french[french.find("[facets.storage]").unwrap()..french.find("# Presets").unwrap_or(french.len())];
+    let kept: String = french
+        .split("[[")
+        .filter(|part| !part.starts_with("certificates]]") && !part.starts_with("regimes]]"))
+        .collect();
+    let facets =
+        &french[french.find("[facets.storage]").unwrap()..french.find("# Presets").unwrap_or(french.len())];
     let head = &kept[..kept.find("# Health data of French").unwrap_or(kept.len()).min(kept.len())];
     let german = format!("{head}\n{facets}")
         .replace("id = \"fr\"", "id = \"de\"")
@@ -124,8 +133,7 @@ fn with_germany() -> tempfile::TempDir {
 async fn a_third_region_is_one_file() {
     let catalogue = with_germany();
     let regions = ["fr", "us", "de"].map(|name| name.parse().unwrap()).to_vec();
-    let setup =
-        Setup { regions_dir: Some(catalogue.path().to_owned()), regions, ..Setup::default() };
+    let setup = Setup { regions_dir: Some(catalogue.path().to_owned()), regions, ..Setup::default() };
     let world = World::of(&setup).await;
     let german = world.tenant("de", "berlin", "health-sensitive").await;
     let body = noise(5, 150_000);
@@ -195,34 +203,54 @@ async fn a_store_that_does_not_answer_is_503_and_nothing_is_visible() {
 /// What a marker looks like in a body, a key and a header's value.
 const MARKER: &str = "MARKER-7f3a-of-a-patient";
 
-/// One random operation; whatever it answers is right, as long as a read that is answered whole gives what was written.
-async fn step(random: &mut Random, clinic: &TestTenant, round: usize) {
+/// What each (bucket, key) may hold now: several states while the outcome of a failed write is not known.
+type Model = BTreeMap<(String, String), Vec<Option<Vec<u8>>>>;
+
+/// One random operation, held against the model: a whole answer is one of the states that may be.
+async fn step(random: &mut Random, clinic: &TestTenant, model: &mut Model, round: usize) {
     let (s3, bucket) = (&clinic.s3, clinic.tenant.id.as_str());
     let key = format!("{MARKER}/{}", random.below(6));
     let class = CLASSES[random.below(CLASSES.len())];
+    let states = model.entry((bucket.to_owned(), key.clone())).or_insert_with(|| vec![None]);
     match random.below(6) {
         0..=2 => {
             let size = [0, 100, 70_000, 200_000][random.below(4)];
-            let mut body = format!("{bucket} {key} ").into_bytes();
+            let mut body = format!("{bucket} {key} {} ", random.next()).into_bytes();
             while body.len() < size {
                 body.extend(format!("{MARKER} {round} ").as_bytes());
             }
             let put = s3.put_object().bucket(bucket).key(&key).metadata("terroir-class", class);
-            let _ = put.metadata("name", MARKER).body(ByteStream::from(body)).send().await;
-        }
-        3 => {
-            if let Ok(got) = s3.get_object().bucket(bucket).key(&key).send().await
-                && let Ok(body) = got.body.collect().await
-            {
-                let body = body.to_vec();
-                assert!(body.starts_with(format!("{bucket} {key} ").as_bytes()), "another's bytes");
+            match put.metadata("name", MARKER).body(ByteStream::from(body.clone())).send().await {
+                Ok(_) => *states = vec![Some(body)],
+                Err(_) => states.push(Some(body)),
             }
         }
-        4 => {
-            let _ = s3.delete_object().bucket(bucket).key(&key).send().await;
-        }
+        3 => match s3.get_object().bucket(bucket).key(&key).send().await {
+            Ok(got) => {
+                if let Ok(body) = got.body.collect().await {
+                    assert!(states.contains(&Some(body.to_vec())), "bytes that nobody wrote there");
+                }
+            }
+            Err(error) => {
+                let refused = refusal::<(), _>(Err(error));
+                assert!(
+                    refused.0 >= 500 || (refused == is(404, "NoSuchKey") && states.contains(&None)),
+                    "{refused:?}"
+                );
+            }
+        },
+        4 => match s3.delete_object().bucket(bucket).key(&key).send().await {
+            Ok(_) => *states = vec![None],
+            Err(_) => states.push(None),
+        },
         _ => {
-            let _ = s3.list_objects_v2().bucket(bucket).send().await;
+            let listed = s3.list_objects_v2().bucket(bucket).send().await.unwrap();
+            for entry in listed.contents() {
+                let at = (bucket.to_owned(), entry.key().unwrap().to_owned());
+                let size = usize::try_from(entry.size().unwrap()).unwrap();
+                let fits = |state: &Option<Vec<u8>>| state.as_ref().is_some_and(|body| body.len() == size);
+                assert!(model[&at].iter().any(fits), "a listed size that nobody wrote");
+            }
         }
     }
 }
@@ -232,43 +260,66 @@ fn leaks(bytes: &[u8], needle: &str) -> bool {
     use base64::Engine;
     let plain = needle.as_bytes().to_vec();
     let base64 = base64::engine::general_purpose::STANDARD.encode(needle);
-    let spellings = [plain.clone(), hex::encode(needle).into_bytes(), base64.as_bytes()[..base64.len() - 4].to_vec()];
+    let spellings =
+        [plain.clone(), hex::encode(needle).into_bytes(), base64.as_bytes()[..base64.len() - 4].to_vec()];
     spellings.iter().any(|spelling| bytes.windows(spelling.len()).any(|window| window == *spelling))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_faults_and_random_operations_no_byte_goes_abroad_and_no_marker_lies_in_a_store() {
-    let seed = std::env::var("TERROIR_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
+    let seed =
+        std::env::var("TERROIR_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
     println!("TERROIR_TEST_SEED={seed}");
     let mut setup = Setup { seed, ..Setup::default() };
     setup.limits.blob_bytes_max = 64 * 1024;
     let world = World::of(&setup).await;
     let mut random = Random(seed);
     let mut clinics = Vec::new();
+    let mut model = Model::new();
     for number in 0..4 {
         let region = ["fr", "us"][number % 2];
         clinics.push(world.tenant(region, &format!("clinic-{region}-{number}"), "operational").await);
     }
-    let faults =
-        Faults { error_before: 60, error_after: 60, timeout_after: 20, truncated: 30, bit_flip: 30, ..Faults::default() };
+    let faults = Faults {
+        error_before: 60,
+        error_after: 60,
+        timeout_after: 20,
+        truncated: 30,
+        bit_flip: 30,
+        ..Faults::default()
+    };
     for round in 0..12 {
         // One region works, under faults; of the other no file may change.
         let (home, abroad) = if round % 2 == 0 { ("fr", "us") } else { ("us", "fr") };
-        let before = (contents(&world.app.store_dir(abroad)), std::fs::read(world.app.index_path(abroad)).unwrap());
-        let decisions = world.app.audit_lines(abroad).iter().filter(|line| line["kind"] == "decision").count();
+        let before =
+            (contents(&world.app.store_dir(abroad)), std::fs::read(world.app.index_path(abroad)).unwrap());
+        let decisions =
+            world.app.audit_lines(abroad).iter().filter(|line| line["kind"] == "decision").count();
         world.app.tap(home).fail(faults);
         for _ in 0..25 {
             let here: Vec<_> = clinics.iter().filter(|clinic| clinic.tenant.home.as_str() == home).collect();
             let clinic = here[random.below(2)];
-            step(&mut random, clinic, round).await;
+            step(&mut random, clinic, &mut model, round).await;
         }
         world.app.tap(home).down(false);
-        let after = (contents(&world.app.store_dir(abroad)), std::fs::read(world.app.index_path(abroad)).unwrap());
+        let after =
+            (contents(&world.app.store_dir(abroad)), std::fs::read(world.app.index_path(abroad)).unwrap());
         assert!(before == after, "round {round}: something of {abroad} changed while {home} worked");
         let now = world.app.audit_lines(abroad).iter().filter(|line| line["kind"] == "decision").count();
         assert_eq!(decisions, now, "round {round}");
     }
     assert!(world.app.tap("fr").struck() + world.app.tap("us").struck() > 20, "faults have struck");
+    for ((bucket, key), states) in &model {
+        let clinic = clinics.iter().find(|clinic| clinic.tenant.id.as_str() == bucket).unwrap();
+        let held = match clinic.s3.get_object().bucket(bucket).key(key).send().await {
+            Ok(got) => Some(got.body.collect().await.unwrap().to_vec()),
+            Err(error) => {
+                assert_eq!(refusal::<(), _>(Err(error)), is(404, "NoSuchKey"));
+                None
+            }
+        };
+        assert!(states.contains(&held), "{bucket} {key}: without faults, everything acknowledged reads back");
+    }
     for region in ["fr", "us"] {
         let other = if region == "fr" { "us" } else { "fr" };
         for (path, bytes) in contents(&world.app.store_dir(region)) {
