@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::envelope::{self, Binding, Dek, Expected, Kek, Locator, Manifest, RandomFailed, Sealer, Slug};
 use crate::index::NewBlob;
-use crate::keys::{KekHandle, KekSpec};
+use crate::keys::{KekHandle, KekSpec, KeysError};
 use crate::model::{
     BlobId, BucketName, Checksum, ChecksumAlgorithm, ChecksumKind, ClassCode, ClassId, ContentHeaders, ETag,
     Entropy, KekId, ObjectKey, ObjectMeta, TenantCode, UserMetadata, VersionId,
@@ -75,7 +75,13 @@ impl Vault {
         kek: KekId,
         epoch: u32,
     ) -> Result<Arc<KekHandle>, VaultError> {
-        Ok(self.parts.ring.by_id(tenant, spec, kek, epoch).await?)
+        match self.parts.ring.by_id(tenant, spec, kek, epoch).await {
+            // Not an outage: the row was edited, or belongs to another key store. Trying again would help nobody.
+            Err(KeysError::UnknownKek) => {
+                Err(VaultError::Corrupt { what: "its row names a key that was never made", source: None })
+            }
+            answered => Ok(answered?),
+        }
     }
 
     pub(super) fn treatment(&self, code: ClassCode) -> Result<&Treatment, VaultError> {

@@ -16,6 +16,9 @@ use super::{
 
 /// Names in `SignedHeaders`: as many as a request may have headers.
 const SIGNED_HEADERS_MAX: usize = 100;
+/// What SDKs send with a presigned request and do not sign (aws-sigv4 1.6, `canonical_request.rs`): neither changes what is
+/// done or whose it is.
+const UNSIGNED_IN_URLS: [&str; 2] = ["x-amz-user-agent", "x-amz-checksum-mode"];
 
 /// What a request presents as proof, parsed and not yet believed.
 #[derive(Clone)]
@@ -102,8 +105,11 @@ impl Presented {
         // An unsigned header could be added by anybody on the way. S3 wants no more than this signed: DuckDB for one does
         // not sign its `Content-Type`. The payload's digest is a line of the canonical request in any case.
         let is_signed = |name: &str| self.signed_headers.iter().any(|signed| signed == name);
-        let must_be_signed =
-            |name: &str| name != PAYLOAD_HASH_HEADER && (name.starts_with("x-amz-") || name == "content-md5");
+        let must_be_signed = |name: &str| {
+            let exempt =
+                name == PAYLOAD_HASH_HEADER || (self.is_presigned() && UNSIGNED_IN_URLS.contains(&name));
+            !exempt && (name.starts_with("x-amz-") || name == "content-md5")
+        };
         let unsigned =
             parts.headers.keys().map(HeaderName::as_str).any(|n| must_be_signed(n) && !is_signed(n));
         if unsigned || !is_signed("host") {

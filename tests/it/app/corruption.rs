@@ -7,6 +7,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use terroir::blobs::testing::Faults;
 use terroir::envelope::body_bytes;
 use terroir::envelope::labels::{FLOE_HEADER_BYTES, SEGMENT_BYTES};
 use terroir::testing::{Setup, TestTenant};
@@ -65,7 +66,7 @@ impl Stored {
         let body = &self.bodies[key];
         if answer.status >= 500 {
             let text = String::from_utf8_lossy(&answer.body).into_owned();
-            assert!(text.contains("InternalError") && answer.whole, "{key}: {text}");
+            assert!(text.contains("InternalError") && answer.whole, "{key}: an outage is no finding: {text}");
             return Ending::Refused;
         }
         assert_eq!(answer.status, 200, "{key}");
@@ -78,8 +79,8 @@ impl Stored {
         Ending::Broken
     }
 
-    /// Damages a file, expects its record to fail, puts it back. `Right` is allowed where `unread` says so: a reader trusts the
-    /// sealed record in the index, so the copy of it in front of a blob's segments is not read.
+    /// Damages a file, expects its record to fail, puts it back. `Right` is allowed where `unread` says so: of a blob that holds
+    /// nothing but a copy of the record, since readers have the one in the index.
     async fn damaged(&self, path: &Path, what: &str, unread: bool, damage: impl FnOnce(&Path)) {
         let original = std::fs::read(path).unwrap();
         damage(path);
@@ -146,7 +147,7 @@ async fn a_flipped_byte_anywhere_in_a_blob_is_an_error_or_a_broken_answer_never_
         }
         for at in picked {
             let bit = random.below(8);
-            stored.damaged(path, &format!("byte {at}"), at < segments, |path| flip(path, at, bit)).await;
+            stored.damaged(path, &format!("byte {at}"), segments == len, |path| flip(path, at, bit)).await;
             flips += 1;
         }
     }
@@ -249,6 +250,10 @@ async fn damage_behind_the_first_blob_breaks_the_connection_after_right_bytes() 
     let mut endings = BTreeSet::new();
     for path in stored.files.iter().filter(|(_, key)| **key == "multipart").map(|(path, _)| path) {
         let bytes = std::fs::read(path).unwrap();
+        // The blob that only holds the record is not read.
+        if stored.segments_of(path).await == bytes.len() {
+            continue;
+        }
         flip(path, bytes.len() - 1, 0);
         endings.insert(format!("{:?}", stored.read("multipart").await));
         std::fs::write(path, bytes).unwrap();
@@ -352,4 +357,39 @@ async fn names_exchanged_in_the_index_serve_no_record_under_anothers_name() {
     }
     restore(&mut index, "heads").await;
     stored.all_right().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_says_done_and_is_not_is_found_by_the_next_reader() {
+    let world = World::of(&Setup::default()).await;
+    let clinic = world.tenant("us", "clinic", "health").await;
+    let body = noise(6, 300_000);
+    for (what, faults) in [
+        ("lost", Faults { lost_put: 1000, ..Faults::default() }),
+        ("turned on the way back", Faults { bit_flip: 1000, ..Faults::default() }),
+        ("cut on the way back", Faults { truncated: 1000, ..Faults::default() }),
+    ] {
+        world.app.tap("us").fail(faults);
+        put(&clinic.s3, "clinic", "a", &body).await;
+        let answer = fetch_object(&clinic.s3, "clinic", "a").await;
+        let answer = answer.unwrap_or_else(|| panic!("{what}: no answer"));
+        assert_eq!(answer.status, 500, "{what}");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(
+            text.contains("InternalError") && !text.contains(&*String::from_utf8_lossy(&body[..8])),
+            "{what}"
+        );
+    }
+    // A store that rots: always the same bit of a blob, in one of twenty places.
+    world.app.tap("us").fail(Faults { corrupt_put: 1000, ..Faults::default() });
+    let mut failed = 0;
+    for number in 0..20 {
+        let key = format!("rotten-{number}");
+        put(&clinic.s3, "clinic", &key, &body).await;
+        let Some(answer) = fetch_object(&clinic.s3, "clinic", &key).await else { continue };
+        assert!(answer.status == 500 || answer.body == body, "{key}");
+        failed += usize::from(answer.status == 500);
+    }
+    assert!(failed >= 18, "most of a blob is segments: {failed} of 20");
+    corrupt_is_in_the_log(&world, "us").await;
 }

@@ -61,7 +61,8 @@ async fn sixty_four_kib_of_sixty_four_mib_cost_one_store_request_and_two_segment
         assert!(got == body[from..from + 65_536], "{range}");
         assert_eq!((cost.reads, cost.store()), (1, 1), "{range}: {cost:?}");
         assert!(cost.index <= 1, "{range}: {cost:?}");
-        assert!(cost.read_bytes <= 2 * 65_568, "{range}: {cost:?}");
+        // Two segments, and where they are a blob's first also the head that stands in front.
+        assert!(cost.read_bytes <= 2 * 65_568 + 4096, "{range}: {cost:?}");
     }
     let (listed, cost) = asked(&world, clinic.s3.list_objects_v2().bucket("clinic").send()).await;
     assert_eq!(listed.unwrap().contents()[0].size(), Some(64 << 20));

@@ -6,7 +6,7 @@ use aws_sdk_s3::types::{
 };
 use terroir::testing::{Embedded, Setup};
 
-use super::{CLASSES, World, a_minute, fetch, fetch_object, get, is, keys_of, noise, put, refusal};
+use super::{CLASSES, World, a_minute, exchange, fetch, fetch_object, get, is, keys_of, noise, put, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_of_every_class_comes_back_in_both_regions_and_says_where_it_is() {
@@ -284,4 +284,28 @@ async fn what_was_written_is_there_after_a_restart() {
     let app = terroir::testing::TestApp::start(dir.path(), &Setup::default()).await;
     let s3 = app.client("fr", &clinic.credential);
     assert!(get(&s3, "clinic", "kept").await == body);
+}
+
+/// SDKs leave `x-amz-checksum-mode` and `x-amz-user-agent` out of a presigned URL's signature; we once refused such URLs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_presigned_get_whose_checksum_mode_is_not_signed_is_served_and_unsigned_metadata_is_not() {
+    let world = World::of(&Setup { store: Embedded::Memory, ..Setup::default() }).await;
+    let clinic = world.tenant("fr", "clinic", "personal").await;
+    put(&clinic.s3, "clinic", "a", b"x").await;
+    let asked = clinic.s3.get_object().bucket("clinic").key("a").checksum_mode(ChecksumMode::Enabled);
+    let signed = asked.presigned(a_minute()).await.unwrap();
+    assert!(
+        !signed.uri().to_lowercase().contains("checksum-mode"),
+        "the SDK signs it now: this test has no case"
+    );
+    assert_eq!(fetch(&signed, b"").await.unwrap().status, 200);
+
+    let signed = clinic.s3.put_object().bucket("clinic").key("b").presigned(a_minute()).await.unwrap();
+    let (host, path) = signed.uri().strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let head = format!(
+        "PUT /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 1\r\n\
+         x-amz-meta-terroir-class: operational\r\n\r\nx"
+    );
+    assert_eq!(exchange(host, head.as_bytes(), false).await.unwrap().status, 403);
+    assert_eq!(keys_of(&clinic.s3, "clinic").await, ["a"]);
 }

@@ -167,3 +167,29 @@ async fn a_reader_that_leaves_gives_its_memory_back() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_a_record_that_is_overwritten_reads_the_old_one_to_its_end() {
+    let mut setup = Setup::default();
+    setup.limits.blob_bytes_max = 256 * 1024;
+    let world = World::of(&setup).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let old = noise(4, 16 * MIB);
+    put(&clinic.s3, "clinic", "scan", &old).await;
+    let mut slow = clinic.s3.get_object().bucket("clinic").key("scan").send().await.unwrap().body;
+    let first = slow.try_next().await.unwrap().unwrap();
+    put(&clinic.s3, "clinic", "scan", b"new").await;
+    clinic.s3.delete_object().bucket("clinic").key("scan").send().await.unwrap();
+    let site = world.app.site("fr");
+    let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
+    assert_eq!(
+        site.vault().reclaim(&decided).await.unwrap().deleted,
+        0,
+        "not before the longest request has ended"
+    );
+    let mut read = first.to_vec();
+    while let Some(piece) = slow.try_next().await.unwrap() {
+        read.extend(piece);
+    }
+    assert!(read == old);
+}

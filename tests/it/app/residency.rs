@@ -1,5 +1,6 @@
 //! A record is in its tenant's region or nowhere.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -202,34 +203,54 @@ async fn a_store_that_does_not_answer_is_503_and_nothing_is_visible() {
 /// What a marker looks like in a body, a key and a header's value.
 const MARKER: &str = "MARKER-7f3a-of-a-patient";
 
-/// One random operation; whatever it answers is right, as long as a read that is answered whole gives what was written.
-async fn step(random: &mut Random, clinic: &TestTenant, round: usize) {
+/// What each (bucket, key) may hold now: several states while the outcome of a failed write is not known.
+type Model = BTreeMap<(String, String), Vec<Option<Vec<u8>>>>;
+
+/// One random operation, held against the model: a whole answer is one of the states that may be.
+async fn step(random: &mut Random, clinic: &TestTenant, model: &mut Model, round: usize) {
     let (s3, bucket) = (&clinic.s3, clinic.tenant.id.as_str());
     let key = format!("{MARKER}/{}", random.below(6));
     let class = CLASSES[random.below(CLASSES.len())];
+    let states = model.entry((bucket.to_owned(), key.clone())).or_insert_with(|| vec![None]);
     match random.below(6) {
         0..=2 => {
             let size = [0, 100, 70_000, 200_000][random.below(4)];
-            let mut body = format!("{bucket} {key} ").into_bytes();
+            let mut body = format!("{bucket} {key} {} ", random.next()).into_bytes();
             while body.len() < size {
                 body.extend(format!("{MARKER} {round} ").as_bytes());
             }
             let put = s3.put_object().bucket(bucket).key(&key).metadata("terroir-class", class);
-            let _ = put.metadata("name", MARKER).body(ByteStream::from(body)).send().await;
-        }
-        3 => {
-            if let Ok(got) = s3.get_object().bucket(bucket).key(&key).send().await
-                && let Ok(body) = got.body.collect().await
-            {
-                let body = body.to_vec();
-                assert!(body.starts_with(format!("{bucket} {key} ").as_bytes()), "another's bytes");
+            match put.metadata("name", MARKER).body(ByteStream::from(body.clone())).send().await {
+                Ok(_) => *states = vec![Some(body)],
+                Err(_) => states.push(Some(body)),
             }
         }
-        4 => {
-            let _ = s3.delete_object().bucket(bucket).key(&key).send().await;
-        }
+        3 => match s3.get_object().bucket(bucket).key(&key).send().await {
+            Ok(got) => {
+                if let Ok(body) = got.body.collect().await {
+                    assert!(states.contains(&Some(body.to_vec())), "bytes that nobody wrote there");
+                }
+            }
+            Err(error) => {
+                let refused = refusal::<(), _>(Err(error));
+                assert!(
+                    refused.0 >= 500 || (refused == is(404, "NoSuchKey") && states.contains(&None)),
+                    "{refused:?}"
+                );
+            }
+        },
+        4 => match s3.delete_object().bucket(bucket).key(&key).send().await {
+            Ok(_) => *states = vec![None],
+            Err(_) => states.push(None),
+        },
         _ => {
-            let _ = s3.list_objects_v2().bucket(bucket).send().await;
+            let listed = s3.list_objects_v2().bucket(bucket).send().await.unwrap();
+            for entry in listed.contents() {
+                let at = (bucket.to_owned(), entry.key().unwrap().to_owned());
+                let size = usize::try_from(entry.size().unwrap()).unwrap();
+                let fits = |state: &Option<Vec<u8>>| state.as_ref().is_some_and(|body| body.len() == size);
+                assert!(model[&at].iter().any(fits), "a listed size that nobody wrote");
+            }
         }
     }
 }
@@ -254,6 +275,7 @@ async fn under_faults_and_random_operations_no_byte_goes_abroad_and_no_marker_li
     let world = World::of(&setup).await;
     let mut random = Random(seed);
     let mut clinics = Vec::new();
+    let mut model = Model::new();
     for number in 0..4 {
         let region = ["fr", "us"][number % 2];
         clinics.push(world.tenant(region, &format!("clinic-{region}-{number}"), "operational").await);
@@ -277,7 +299,7 @@ async fn under_faults_and_random_operations_no_byte_goes_abroad_and_no_marker_li
         for _ in 0..25 {
             let here: Vec<_> = clinics.iter().filter(|clinic| clinic.tenant.home.as_str() == home).collect();
             let clinic = here[random.below(2)];
-            step(&mut random, clinic, round).await;
+            step(&mut random, clinic, &mut model, round).await;
         }
         world.app.tap(home).down(false);
         let after =
@@ -287,6 +309,17 @@ async fn under_faults_and_random_operations_no_byte_goes_abroad_and_no_marker_li
         assert_eq!(decisions, now, "round {round}");
     }
     assert!(world.app.tap("fr").struck() + world.app.tap("us").struck() > 20, "faults have struck");
+    for ((bucket, key), states) in &model {
+        let clinic = clinics.iter().find(|clinic| clinic.tenant.id.as_str() == bucket).unwrap();
+        let held = match clinic.s3.get_object().bucket(bucket).key(key).send().await {
+            Ok(got) => Some(got.body.collect().await.unwrap().to_vec()),
+            Err(error) => {
+                assert_eq!(refusal::<(), _>(Err(error)), is(404, "NoSuchKey"));
+                None
+            }
+        };
+        assert!(states.contains(&held), "{bucket} {key}: without faults, everything acknowledged reads back");
+    }
     for region in ["fr", "us"] {
         let other = if region == "fr" { "us" } else { "fr" };
         for (path, bytes) in contents(&world.app.store_dir(region)) {
