@@ -3,28 +3,25 @@
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::model::{RegionId, SecretRef};
 use crate::ops::Operations;
 use crate::s3::Domains;
-use crate::server::{self, Drained, Server, TlsConfig, TlsFiles, load_tls, serve};
+use crate::server::{self, Server, TlsConfig, TlsFiles, load_tls, serve};
 use crate::settings::{self, Limits, RegionSettings};
 use crate::stack::{StackParts, stack};
 
-use super::{Addresses, Site, StartError, control, observe};
+use super::{Addresses, Running, Site, StartError, control, observe};
 
 /// Connections that control and observe take: people and probes, not load.
 const SMALL_CONNECTIONS_MAX: usize = 256;
 
 /// Listens on all three addresses of `region`, then serves.
 pub(super) async fn listen(
-    running: &mut JoinSet<Drained>,
+    running: &mut Running,
     site: Arc<Site>,
     region: &RegionSettings,
     limits: &Limits,
-    stop: &CancellationToken,
 ) -> Result<Addresses, StartError> {
     let tls = match &region.tls {
         None => None,
@@ -56,18 +53,19 @@ pub(super) async fn listen(
         clock: Arc::clone(&site.parts.clock),
         entropy: Arc::clone(&site.parts.entropy),
     });
-    running.spawn(serve(data, server("data", full, tls.clone()), front, stop.clone()));
-    running.spawn(serve(
+    let stop = running.stop.clone();
+    running.listeners.spawn(serve(data, server("data", full, tls.clone()), front, stop.clone()));
+    running.listeners.spawn(serve(
         control,
         server("control", small, tls),
         control::service(Arc::clone(&site)),
         stop.clone(),
     ));
-    running.spawn(serve(
+    running.observers.spawn(serve(
         observe,
         server("observe", small, None),
-        observe::service(site.clone(), stop.clone()),
-        stop.clone(),
+        observe::service(site, stop),
+        running.stop_observing.clone(),
     ));
     Ok(addresses)
 }

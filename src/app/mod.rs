@@ -122,7 +122,9 @@ pub struct Running {
     addresses: Vec<Addresses>,
     sites: Vec<Arc<Site>>,
     listeners: JoinSet<Drained>,
+    observers: JoinSet<Drained>,
     stop: CancellationToken,
+    stop_observing: CancellationToken,
     drain: Duration,
 }
 
@@ -141,7 +143,9 @@ pub async fn build(
         addresses: Vec::new(),
         sites: Vec::new(),
         listeners: JoinSet::new(),
+        observers: JoinSet::new(),
         stop: stop.clone(),
+        stop_observing: CancellationToken::new(),
         drain: Duration::from_millis(settings.limits.drain_ms_max),
     };
     for region in &settings.regions {
@@ -165,9 +169,7 @@ pub async fn build(
             .await
             .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
         let site = Arc::new(site);
-        let addresses =
-            listeners::listen(&mut running.listeners, Arc::clone(&site), region, &settings.limits, &stop)
-                .await?;
+        let addresses = listeners::listen(&mut running, Arc::clone(&site), region, &settings.limits).await?;
         running.addresses.push(addresses);
         running.sites.push(Arc::clone(&site));
         housekeeping::start(&mut running.listeners, site, stop.clone());
@@ -200,6 +202,9 @@ impl Running {
         for site in &self.sites {
             site.close(self.drain).await;
         }
+        // Last: until here `/ready` says that we are draining.
+        self.stop_observing.cancel();
+        while self.observers.join_next().await.is_some() {}
         total
     }
 }

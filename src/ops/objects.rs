@@ -85,14 +85,19 @@ where
     Ok(answer)
 }
 
-/// A write's condition as the index takes it. A tag that cannot be one of ours matches nothing that is there.
+/// A tag that no version has: ours have at least one part.
+const NOBODYS_TAG: &str = "00000000000000000000000000000000-0";
+
+/// A write's condition as the index takes it. A tag that cannot be one of ours matches nothing that is there; whether
+/// anything is there, the index says.
 pub(super) fn precondition(condition: &WriteCondition) -> Result<Precondition, Failure> {
     Ok(match condition {
         WriteCondition::None => Precondition::None,
         WriteCondition::IfAbsent => Precondition::IfNoneMatchStar,
         WriteCondition::IfMatch(tag) if tag == "*" => Precondition::IfMatchStar,
         WriteCondition::IfMatch(tag) => {
-            Precondition::IfMatch(tag.parse().map_err(|_| S3Error::new(Code::PreconditionFailed))?)
+            let tag = tag.parse().or_else(|_| NOBODYS_TAG.parse());
+            Precondition::IfMatch(tag.map_err(|_| S3Error::new(Code::InternalError))?)
         }
     })
 }

@@ -21,8 +21,7 @@ use super::memory::Lease;
 use super::sealing::{kms_key_id, meta_of};
 use super::{Decided, Vault, VaultError};
 
-/// Clear bytes handed on at a time: the lease on a blob's memory ends with its last piece, so at most this much is in the
-/// socket's hands beside it.
+/// Clear bytes handed on at a time: at most this much is in the socket's hands beside what is leased.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// A stored version whose sealed record was opened and believed.
@@ -122,6 +121,7 @@ impl Stored {
         if range.end > self.row.size {
             return Err(VaultError::RangeOutside);
         }
+        let memory = self.vault.parts.memory.clone();
         let mut reading = Reading {
             left_bytes: range.end - range.start,
             plan: Plan::of(&self.open, &range)?,
@@ -139,6 +139,10 @@ impl Stored {
             lease: None,
             ahead: None,
         };
+        // Waited for once, while nothing is held and nothing is answered: no read breaks off for want of memory later.
+        if let Some(bytes) = reading.largest_bytes().await? {
+            reading.lease = Some(memory.lease(bytes).await?);
+        }
         reading.advance().await?;
         Ok(reading)
     }
@@ -153,11 +157,12 @@ pub struct Reading {
     plan: Plan,
     fetcher: Fetcher,
     current: Bytes,
+    /// Held until the read is over: what the current blob takes.
     lease: Option<Lease>,
     ahead: Option<Ahead>,
 }
 
-type Fetched = Result<(Bytes, Option<Lease>), VaultError>;
+type Fetched = Result<Bytes, VaultError>;
 
 /// A blob being fetched while the one before it is sent. Dropping it ends the fetch.
 #[derive(Debug)]
@@ -191,9 +196,6 @@ impl Reading {
             let what = "the manifest covers less than the object";
             return Some(Err(VaultError::Corrupt { what, source: None }));
         }
-        if self.current.is_empty() {
-            self.lease = None;
-        }
         self.left_bytes = self.left_bytes.saturating_sub(piece.len() as u64);
         Some(Ok(piece))
     }
@@ -203,16 +205,18 @@ impl Reading {
         let fetched = match self.ahead.take() {
             Some(mut ahead) => (&mut ahead.0).await.map_err(|_| VaultError::Interrupted)?,
             None => match self.plan.next(&self.open, &self.range, &self.fetcher).await? {
-                Some(range) => {
-                    // What was sent gave its memory back, so this request holds none and may wait.
-                    let lease = self.fetcher.vault.parts.memory.lease(memory_of(&range)).await?;
-                    self.fetcher.fetch(&range).await.map(|bytes| (bytes, Some(lease)))
-                }
+                Some(range) => self.fetcher.fetch(&range).await,
                 None => return Ok(()),
             },
         };
-        (self.current, self.lease) = fetched?;
+        self.current = fetched?;
         self.prefetch().await
+    }
+
+    /// Memory for the largest blob that is to be read; of a version with pages, for the largest of the first page.
+    async fn largest_bytes(&mut self) -> Result<Option<u64>, VaultError> {
+        self.plan.peek(&self.open, &self.range, &self.fetcher).await?;
+        Ok(self.plan.ready.iter().map(memory_of).max())
     }
 
     /// Fetches ahead if there is memory for it now; without, the next blob is fetched when it is its turn.
@@ -224,7 +228,10 @@ impl Reading {
         let (fetcher, range) = (self.fetcher.clone(), range.clone());
         self.plan.take();
         self.ahead = Some(Ahead(tokio::spawn(async move {
-            fetcher.fetch(&range).await.map(|bytes| (bytes, Some(lease)))
+            let fetched = fetcher.fetch(&range).await;
+            // From here on the bytes are the current ones, which the read's own lease covers.
+            drop(lease);
+            fetched
         })));
         Ok(())
     }
