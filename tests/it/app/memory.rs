@@ -183,7 +183,7 @@ async fn a_reader_of_a_record_that_is_overwritten_reads_the_old_one_to_its_end()
     let site = world.app.site("fr");
     let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
     assert_eq!(
-        site.vault().reclaim(&decided).await.unwrap().deleted,
+        site.vault().reclaim(&decided, &site.vault().due(&[]).await.unwrap()).await.unwrap().deleted,
         0,
         "not before the longest request has ended"
     );
