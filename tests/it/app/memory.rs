@@ -49,7 +49,7 @@ async fn many_large_bodies_at_once_end_within_a_tiny_budget() {
                         match put.send().await {
                             Ok(_) => return true,
                             Err(error) => {
-                                assert_eq!(super::refusal::<(), _>(Err(error)), super::is(503, "SlowDown"))
+                                assert_eq!(super::refusal::<(), _>(Err(error)), super::is(503, "SlowDown"));
                             }
                         }
                     }
