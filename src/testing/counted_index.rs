@@ -5,12 +5,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
-use crate::index::*;
+use crate::index::{
+    AbortOutcome, BlobStanding, Bucket, CompleteOutcome, Counter, CreateBucket, CreateUpload, DeleteBucket,
+    DeleteMany, DeleteOutcome, DirectoryRow, Incarnation, Index, IndexError, ListOutcome, ListParts,
+    ListRequest, ListUploads, Lookup, NamedVersion, NewPart, NewUpload, NewVersion, PartRow, Precondition,
+    PutOutcome, PutPart, PutRow, ReclaimReason, ReclaimRow, SetBucketClass, UploadLookup,
+};
 use crate::model::{
     BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId,
 };
 
-/// Counts every call, and passes it on. The directory's own polling is counted apart: it belongs to no request.
+/// Counts every call that a request makes, and passes all on. What the background asks (the directory's polling, reclaiming, health) is
+/// not counted: it belongs to no request.
 #[derive(Debug)]
 pub struct CountedIndex {
     inner: Arc<dyn Index>,

@@ -163,7 +163,7 @@ impl BlobStore for Tap {
 #[derive(Debug, Default)]
 pub struct Taps {
     seed: u64,
-    taps: Mutex<BTreeMap<RegionId, Arc<Tap>>>,
+    opened: Mutex<BTreeMap<RegionId, Arc<Tap>>>,
     round_trips: Mutex<BTreeMap<RegionId, Arc<AtomicU64>>>,
 }
 
@@ -175,7 +175,7 @@ impl Taps {
 
     /// The tap of `region`, once it is open.
     pub fn of(&self, region: &RegionId) -> Option<Arc<Tap>> {
-        self.taps.lock().unwrap_or_else(PoisonError::into_inner).get(region).cloned()
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).get(region).cloned()
     }
 
     fn round_trips(&self, region: &RegionId) -> Arc<AtomicU64> {
@@ -187,7 +187,7 @@ impl Taps {
 impl Between for Taps {
     fn store(&self, region: &RegionId, store: Arc<dyn BlobStore>) -> Arc<dyn BlobStore> {
         let tap = Arc::new(Tap::new(store, self.seed, self.round_trips(region)));
-        self.taps.lock().unwrap_or_else(PoisonError::into_inner).insert(region.clone(), Arc::clone(&tap));
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(region.clone(), Arc::clone(&tap));
         tap
     }
 

@@ -69,7 +69,7 @@ impl Sweeper {
             while let Some(order) = waiting.recv().await {
                 match order {
                     Order::Sweep(tenant, blobs) => {
-                        enqueue(&*index, clock.as_ref(), delay, tenant, blobs).await
+                        enqueue(&*index, clock.as_ref(), delay, tenant, blobs).await;
                     }
                     // Nobody waiting any more is fine.
                     Order::Tell(done) => _ = done.send(()),

@@ -168,7 +168,7 @@ async fn the_log_of_a_mixed_run_verifies_and_a_changed_one_does_not() {
     let segment = log.join("00000000000000000001.jsonl");
     let text = std::fs::read_to_string(&segment).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    let joined = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let joined = |lines: &[&str]| lines.join("\n") + "\n";
     let mut removed = lines.clone();
     removed.remove(10);
     let mut moved = lines.clone();

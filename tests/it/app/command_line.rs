@@ -1,5 +1,6 @@
 //! The `terroir` command itself, in a process of its own: verbs, exit codes, `serve` over TLS, and what it logs.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -182,10 +183,10 @@ fn head_of(signed: &aws_sdk_s3::presigning::PresignedRequest, length: usize) -> 
     let (host, path) = signed.uri().strip_prefix("https://").unwrap().split_once('/').unwrap();
     let mut head = format!("{} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n", signed.method());
     for (name, value) in signed.headers().filter(|(name, _)| *name != "content-length") {
-        head += &format!("{name}: {value}\r\n");
+        write!(head, "{name}: {value}\r\n").unwrap();
     }
     if length > 0 {
-        head += &format!("Content-Length: {length}\r\n");
+        write!(head, "Content-Length: {length}\r\n").unwrap();
     }
     (head + "\r\n").into_bytes()
 }

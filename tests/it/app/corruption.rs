@@ -219,7 +219,7 @@ async fn blobs_swapped_renamed_cut_lengthened_or_gone_are_errors_never_bytes() {
                 let file = |path: &Path| std::fs::OpenOptions::new().write(true).open(path).unwrap();
                 stored
                     .damaged(path, &format!("a cut at {cut}"), !is_read, |path| {
-                        file(path).set_len(cut as u64).unwrap()
+                        file(path).set_len(cut as u64).unwrap();
                     })
                     .await;
             }

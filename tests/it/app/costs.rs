@@ -20,7 +20,7 @@ async fn each_operation_keeps_to_its_store_requests_and_index_round_trips() {
     // The first write makes the tenant's keys.
     put(s3, "clinic", "first", b"x").await;
 
-    let (_, cost) = asked(&world, put(s3, "clinic", "a", &noise(1, 100_000))).await;
+    let (_, cost) = asked(&world, Box::pin(put(s3, "clinic", "a", &noise(1, 100_000)))).await;
     assert_eq!((cost.puts, cost.store()), (1, 1), "PUT: {cost:?}");
     assert!(cost.index <= 2, "PUT: {cost:?}");
     let (_, cost) = asked(&world, get(s3, "clinic", "a")).await;
@@ -48,7 +48,7 @@ async fn sixty_four_kib_of_sixty_four_mib_cost_one_store_request_and_two_segment
     let world = World::new().await;
     let clinic = world.tenant("fr", "clinic", "health").await;
     let body = noise(8, 64 << 20);
-    let (_, cost) = asked(&world, put(&clinic.s3, "clinic", "scan", &body)).await;
+    let (_, cost) = asked(&world, Box::pin(put(&clinic.s3, "clinic", "scan", &body))).await;
     assert!((8..=9).contains(&cost.puts), "eight blobs of 8 MiB, and perhaps one for the record: {cost:?}");
     assert!(cost.index <= 2, "{cost:?}");
     for from in [0, 65_536, (8 << 20) - 70_000, (40 << 20) + 12_345, (64 << 20) - 65_536] {

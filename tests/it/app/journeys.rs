@@ -195,7 +195,7 @@ async fn of_sixteen_that_create_one_key_exactly_one_wins() {
             match ended.unwrap() {
                 Ok(number) => winners.push(number),
                 Err(refused) => {
-                    assert!(refused == is(412, "PreconditionFailed") || refused.0 == 409, "{refused:?}")
+                    assert!(refused == is(412, "PreconditionFailed") || refused.0 == 409, "{refused:?}");
                 }
             }
         }

@@ -49,7 +49,7 @@ async fn many_large_bodies_at_once_end_within_a_tiny_budget() {
                         match put.send().await {
                             Ok(_) => return true,
                             Err(error) => {
-                                assert_eq!(super::refusal::<(), _>(Err(error)), super::is(503, "SlowDown"))
+                                assert_eq!(super::refusal::<(), _>(Err(error)), super::is(503, "SlowDown"));
                             }
                         }
                     }
@@ -182,11 +182,9 @@ async fn a_reader_of_a_record_that_is_overwritten_reads_the_old_one_to_its_end()
     clinic.s3.delete_object().bucket("clinic").key("scan").send().await.unwrap();
     let site = world.app.site("fr");
     let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
-    assert_eq!(
-        site.vault().reclaim(&decided, &site.vault().due(&[]).await.unwrap()).await.unwrap().deleted,
-        0,
-        "not before the longest request has ended"
-    );
+    let due = site.vault().due(&[]).await.unwrap();
+    let done = site.vault().reclaim(&decided, &due).await.unwrap();
+    assert_eq!(done.deleted, 0, "not before the longest request has ended");
     let mut read = first.to_vec();
     while let Some(piece) = slow.try_next().await.unwrap() {
         read.extend(piece);
