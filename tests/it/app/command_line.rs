@@ -76,6 +76,15 @@ impl Installation {
         Self { dir, data, observe, roots }
     }
 
+    /// One that was served once, so that its region has data.
+    async fn begun() -> Self {
+        let installed = Self::new();
+        let mut server = installed.serve("plain.toml", "trace").await;
+        server.terminate();
+        assert_eq!(server.ended().await, 0, "{}", installed.log());
+        installed
+    }
+
     fn config(&self) -> String {
         self.dir.path().join("terroir.toml").display().to_string()
     }
@@ -291,14 +300,17 @@ fn what_is_not_there_is_said_with_a_configuration_error() {
     let installed = Installation::new();
     let output = terroir(&["tenant", "list", "--region", "us", "--config", &installed.config()]);
     assert_eq!(code(&output), 78, "{}", said(&output));
+    let output = installed.verb(&["tenant", "list"]);
+    assert_eq!(code(&output), 78, "a verb makes no region either: {}", said(&output));
+    assert!(!installed.state().exists());
     let output = terroir(&["check", "--config", &installed.config()]);
     assert_eq!(code(&output), 0, "{}", said(&output));
     assert!(said(&output).contains("overlay"), "an overlay is never silent: {}", said(&output));
 }
 
-#[test]
-fn tenants_and_credentials_are_made_listed_and_disabled_and_the_log_has_it() {
-    let installed = Installation::new();
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_and_credentials_are_made_listed_and_disabled_and_the_log_has_it() {
+    let installed = Installation::begun().await;
     let made = installed.json(&["tenant", "create", "lyon", "--default-class", "health"]);
     assert_eq!(code(&installed.verb(&["tenant", "create", "lyon"])), 1, "a name is given once");
     assert_eq!(code(&installed.verb(&["tenant", "create", "paris", "--default-class", "ecg"])), 1);
@@ -337,7 +349,7 @@ fn tenants_and_credentials_are_made_listed_and_disabled_and_the_log_has_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_answers_over_tls_obeys_the_verbs_and_says_no_secret_at_the_most_verbose_level() {
-    let installed = Installation::new();
+    let installed = Installation::begun().await;
     let credential = installed.tenant("lyon");
     installed.make_bucket(&credential, "records-secret-bucket").await;
     let s3 = installed.client("https", &credential);
@@ -391,7 +403,7 @@ async fn serve_answers_over_tls_obeys_the_verbs_and_says_no_secret_at_the_most_v
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_lets_a_write_end_and_takes_no_new_connection() {
-    let installed = Installation::new();
+    let installed = Installation::begun().await;
     let credential = installed.tenant("lyon");
     installed.make_bucket(&credential, "records").await;
     let s3 = installed.client("https", &credential);
