@@ -92,7 +92,7 @@ mod tests {
 
     #[tokio::test]
     async fn more_than_the_whole_budget_is_refused_at_once() {
-        let memory = Memory::new(1024, Duration::from_secs(3600));
+        let memory = Memory::new(1024, Duration::from_hours(1));
         assert_eq!(memory.lease(1025).await.unwrap_err(), Exhausted);
     }
 }

@@ -1,4 +1,4 @@
-//! How SQLite would run our statements: the hot ones seek, none of them scans a table or sorts one.
+//! How `SQLite` would run our statements: the hot ones seek, none of them scans a table or sorts one.
 
 use std::time::Duration;
 

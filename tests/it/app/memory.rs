@@ -130,7 +130,8 @@ async fn a_writer_that_leaves_shows_nothing_and_its_blobs_are_reclaimed_when_due
         site.vault().reclaim(&decided, &site.vault().due(&[]).await.unwrap()).await.unwrap()
     };
     assert_eq!(reclaim().await.deleted, 0, "not before it is due");
-    assert_eq!(world.app.blobs("fr").len(), before + debris);
+    // One that was under way when its writer left may still arrive: it is queued like the others.
+    assert!(world.app.blobs("fr").len() >= before + debris);
     clock.0.advance(Duration::from_secs(3601));
     assert!(reclaim().await.deleted >= debris as u64);
     assert_eq!(world.app.blobs("fr").len(), before);
