@@ -9,7 +9,7 @@ use crate::blobs::{BlobStore, ProbeError, ProbeReport, probe};
 use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
 use crate::index::{Index, IndexError, Opening, SqliteIndex, SqliteOptions};
 use crate::keys::{
-    KekSpec, KeysError, LocalFileKms, Ring, RingParts, RingSettings, RootFileError, RootScope,
+    KekSpec, KeysError, LocalFileKms, MeteredKms, Ring, RingParts, RingSettings, RootFileError, RootScope,
     SqliteKeyStore, StoreError,
 };
 use crate::model::{
@@ -141,6 +141,8 @@ impl Site {
     /// Opens every part of a region. Makes what is missing: on a first start, an empty region.
     pub async fn open(parts: SiteParts) -> Result<Self, SiteError> {
         make_private(&parts.settings.state_dir)?;
+        let budget = i64::try_from(parts.limits.memory_bytes_max).unwrap_or(i64::MAX);
+        parts.metrics.memory_limit_bytes().set(budget);
         let ring = open_ring(&parts).await?;
         let keys = audit_keys(&ring).await?;
         let mut index = open_index(&parts).await?;
@@ -363,7 +365,7 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     let kms = LocalFileKms::open(directory, place, Arc::clone(&parts.clock), Arc::clone(&parts.entropy))?;
     let store = SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?;
     let ring_parts = RingParts {
-        kms: Arc::new(kms),
+        kms: Arc::new(MeteredKms::new(kms, Arc::clone(&parts.metrics))),
         store: Arc::new(store),
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),
@@ -387,6 +389,7 @@ async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
         Opening::CreateIfMissing,
     );
     options.reclaim_delay = Duration::from_secs(parts.limits.reclaim_delay_s);
+    options.metrics = Arc::clone(&parts.metrics);
     Ok(Arc::new(SqliteIndex::open(options, parts.clock.as_ref(), &*parts.entropy).await?))
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::blobs::{
-    BlobStore, FsSettings, FsStore, MemoryStore, RetrySettings, Retrying, S3Credentials, S3Settings, S3Store,
+    BlobStore, FsSettings, FsStore, MemoryStore, Metered, RetrySettings, Retrying, S3Credentials, S3Settings,
+    S3Store,
 };
 use crate::catalogue;
 use crate::settings::read_secret;
@@ -21,14 +22,20 @@ pub(super) async fn open(parts: &SiteParts) -> Result<Arc<dyn BlobStore>, SiteEr
     let region = parts.region.id.clone();
     let entropy = || Arc::clone(&parts.entropy);
     match &parts.region.store {
-        catalogue::Store::Memory {} => Ok(Arc::new(MemoryStore::new(region))),
+        catalogue::Store::Memory {} => {
+            Ok(Arc::new(Metered::new(MemoryStore::new(region), Arc::clone(&parts.metrics))))
+        }
         catalogue::Store::Fs(local) => {
             let root = under(&parts.settings.state_dir, &local.path);
             if let Some(parent) = root.parent() {
                 make_private(parent)?;
             }
             let store = FsStore::open(FsSettings { region, root }, parts.clock.as_ref(), entropy()).await?;
-            Ok(Arc::new(Retrying::new(store, RetrySettings::default(), entropy())))
+            Ok(Arc::new(Retrying::new(
+                Metered::new(store, Arc::clone(&parts.metrics)),
+                RetrySettings::default(),
+                entropy(),
+            )))
         }
         catalogue::Store::S3(s3) => {
             let settings = S3Settings {
@@ -49,7 +56,11 @@ pub(super) async fn open(parts: &SiteParts) -> Result<Arc<dyn BlobStore>, SiteEr
                 attempt_ms: ATTEMPT_MS,
                 idle_connections_max: IDLE_CONNECTIONS_MAX,
             };
-            Ok(Arc::new(Retrying::new(S3Store::new(settings)?, RetrySettings::default(), entropy())))
+            Ok(Arc::new(Retrying::new(
+                Metered::new(S3Store::new(settings)?, Arc::clone(&parts.metrics)),
+                RetrySettings::default(),
+                entropy(),
+            )))
         }
         catalogue::Store::Gcs(_) => Err(SiteError::NotBuilt { what: "store", kind: "gcs" }),
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::{Layer, Service};
 
 use crate::auth::Origin;
@@ -14,7 +14,7 @@ use crate::model::Entropy;
 use crate::ops::Body;
 use crate::s3::{Code, HOST_ID_HEADER, REQUEST_ID_HEADER, RequestIds, S3Error};
 use crate::server::Peer;
-use crate::telemetry::{Metrics, Operation};
+use crate::telemetry::{Metrics, Operation, RefusalCode};
 
 use super::step::BoxFuture;
 
@@ -70,6 +70,27 @@ where
 }
 
 impl RespondLayer {
+    /// Counts what was refused, by reason. An answer about what is not there is no refusal.
+    fn count(&self, error: &S3Error) {
+        let reason = match error.code() {
+            Code::InvalidAccessKeyId | Code::SignatureDoesNotMatch | Code::RequestTimeTooSkewed => {
+                RefusalCode::Unauthenticated
+            }
+            Code::AccessDenied => RefusalCode::Forbidden,
+            Code::PermanentRedirect => {
+                self.metrics.redirects().increment();
+                RefusalCode::OtherRegion
+            }
+            Code::IllegalLocationConstraint => RefusalCode::NoPlace,
+            Code::SlowDown => RefusalCode::Overloaded,
+            Code::NotImplemented => RefusalCode::NotImplemented,
+            code if code.status() == StatusCode::BAD_REQUEST => RefusalCode::Malformed,
+            code if code.status().is_server_error() => RefusalCode::Other,
+            _ => return,
+        };
+        self.metrics.refusals(reason).increment();
+    }
+
     async fn answer<B, S>(&self, inner: S, request: Request<B>) -> Response<Body>
     where
         S: Service<(Origin, Request<B>), Response = Response<Body>, Error = S3Error>,
@@ -87,7 +108,10 @@ impl RespondLayer {
         let ids = RequestIds { request: hex::encode_upper(id), host: self.host_id.to_string() };
         let mut response = match answered {
             Ok(response) => response,
-            Err(error) => error.into_response(&ids, is_head).map(Body::whole),
+            Err(error) => {
+                self.count(&error);
+                error.into_response(&ids, is_head).map(Body::whole)
+            }
         };
         let headers = response.headers_mut();
         for (name, value) in [(REQUEST_ID_HEADER, &ids.request), (HOST_ID_HEADER, &ids.host)] {

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use super::{Incarnation, IndexError, sql};
 use crate::model::{Clock, Entropy, Environment, RegionId};
+use crate::telemetry::{IndexVerb, Metrics};
 use connect::FileIdentity;
 use reader::Readers;
 use writer::{Mutation, Queue};
@@ -58,6 +59,8 @@ pub struct SqliteOptions {
     pub busy_timeout: Duration,
     /// Buckets of one tenant.
     pub buckets_per_tenant_max: u32,
+    /// Where round trips are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl SqliteOptions {
@@ -75,6 +78,7 @@ impl SqliteOptions {
             batch_max: 256,
             busy_timeout: Duration::from_secs(5),
             buckets_per_tenant_max: 1000,
+            metrics: Arc::default(),
         }
     }
 }
@@ -89,6 +93,7 @@ pub struct SqliteIndex {
     path: PathBuf,
     file: FileIdentity,
     statements: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
 }
 
 impl SqliteIndex {
@@ -108,9 +113,18 @@ impl SqliteIndex {
         let file = connect::file_identity(&options.path)?;
         let statements = Arc::new(AtomicU64::new(0));
         let readers = Readers::new(&options, incarnation, Arc::clone(&statements));
-        let path = options.path.clone();
+        let (path, metrics) = (options.path.clone(), Arc::clone(&options.metrics));
         let writer = writer::start(conn, options, incarnation, Arc::clone(&statements));
-        Ok(Self { readers, writer, is_closed: AtomicBool::new(false), incarnation, path, file, statements })
+        Ok(Self {
+            readers,
+            writer,
+            is_closed: AtomicBool::new(false),
+            incarnation,
+            path,
+            file,
+            statements,
+            metrics,
+        })
     }
 
     /// Statements sent to the engine since the index was opened: what tests of an operation's cost count.
@@ -119,6 +133,7 @@ impl SqliteIndex {
     }
 
     fn readers(&self) -> Result<&Readers, IndexError> {
+        self.metrics.index_round_trips(IndexVerb::Read).increment();
         if self.is_closed.load(Ordering::Acquire) { Err(IndexError::Closed) } else { Ok(&self.readers) }
     }
 
@@ -126,6 +141,7 @@ impl SqliteIndex {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(IndexError::Closed);
         }
+        self.metrics.index_round_trips(IndexVerb::Write).increment();
         self.writer.change(mutation).await
     }
 
