@@ -1,6 +1,6 @@
 //! Everything the process says about itself, by name: metrics, log set-up, log events, and [`Redacted`].
 //!
-//! A metric, its help text and its labels are declared in [`metrics`], a log event in [`event`], and nowhere else, so that
+//! A metric, its help text and its labels are declared in `metrics`, a log event in [`event`], and nowhere else, so that
 //! what leaves the process can be read in two files and the exporter can be exchanged without touching a caller. Labels are
 //! enums: a stranger cannot grow the set, and no name of a record can become a label.
 
