@@ -59,7 +59,16 @@ impl Installation {
 
     fn of(args: &SiteArgs) -> Result<Self, Failure> {
         if let Some(config) = &args.config {
-            return Self::configured(config);
+            let installation = Self::configured(config)?;
+            // A folder that is misspelt must not become an empty region with keys of its own.
+            return match installation.settings.region(&args.region) {
+                Some(region) if !region.state_dir.is_dir() => Err(Failure::config(format!(
+                    "region {} has no data in {}: correct state-dir, or start `terroir serve` once to make it",
+                    region.id,
+                    region.state_dir.display()
+                ))),
+                _ => Ok(installation),
+            };
         }
         let state = args.data_dir.join(args.region.as_str());
         if !state.is_dir() {
