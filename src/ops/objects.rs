@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body::Body as HttpBody;
 
-use crate::model::{BucketName, Checksum, ClassId, ObjectMeta, Resolved};
+use crate::model::{BucketName, ByteRange, Checksum, ClassId, ObjectMeta, Resolved};
 use crate::s3::reply::{self, DeletedEntry, ObjectHead, Outcome};
 use crate::s3::{Code, ObjectId, Payload, PutObject, ReadObject, S3Error, WriteCondition, xml};
 use crate::vault::{Precondition, Source, Stored, Write};
@@ -107,11 +107,7 @@ pub(super) async fn get(context: &Context<'_>, read: &ReadObject) -> Result<Answ
     if let Some(answer) = not_proceeding(context, &stored, read)? {
         return Ok(answer);
     }
-    let range = match read.range.map(|range| range.resolve(stored.size_bytes())) {
-        None | Some(Resolved::Whole) => None,
-        Some(Resolved::Partial(range)) => Some(range),
-        Some(Resolved::Unsatisfiable) => return Err(S3Error::new(Code::InvalidRange).into()),
-    };
+    let range = range_of(&stored, read)?;
     let class = stored.class().clone();
     let kms_key_id = stored.kms_key_id();
     let response = reply::object_head(&head_of(&stored, &kms_key_id), read, range);
@@ -126,16 +122,21 @@ pub(super) async fn head(context: &Context<'_>, read: &ReadObject) -> Result<Ans
     if let Some(answer) = not_proceeding(context, &stored, read)? {
         return Ok(answer);
     }
-    let range = match read.range.map(|range| range.resolve(stored.size_bytes())) {
-        None | Some(Resolved::Whole) => None,
-        Some(Resolved::Partial(range)) => Some(range),
-        Some(Resolved::Unsatisfiable) => return Err(S3Error::new(Code::InvalidRange).into()),
-    };
+    let range = range_of(&stored, read)?;
     let kms_key_id = stored.kms_key_id();
     let response = reply::object_head(&head_of(&stored, &kms_key_id), read, range);
     let mut answer = Answer::whole(response.map(|()| Bytes::new()));
     about_record(context, &mut answer, stored.class())?;
     Ok(answer)
+}
+
+/// The range to answer with; `None` for everything.
+fn range_of(stored: &Stored, read: &ReadObject) -> Result<Option<ByteRange>, Failure> {
+    match read.range.map(|range| range.resolve(stored.size_bytes())) {
+        None | Some(Resolved::Whole) => Ok(None),
+        Some(Resolved::Partial(range)) => Ok(Some(range)),
+        Some(Resolved::Unsatisfiable) => Err(S3Error::new(Code::InvalidRange).into()),
+    }
 }
 
 /// The answer to a conditional read that does not go on: 304 or 412.
