@@ -22,7 +22,7 @@ use crate::index::Index;
 use crate::model::{Clock, Entropy, RegionId, SystemClock, SystemEntropy};
 use crate::server::{Drained, TlsError};
 use crate::settings::Settings;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, event};
 
 pub use site::{Site, SiteError, SiteParts, audit_trail};
 
@@ -165,9 +165,11 @@ pub async fn build(
         })
         .await
         .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
-        site.probe()
+        let report = site
+            .probe()
             .await
             .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
+        event::store_probed(&region.id, report.create_if_absent, &report.whereabouts.observed);
         let site = Arc::new(site);
         let addresses = listeners::listen(&mut running, Arc::clone(&site), region, &settings.limits).await?;
         running.addresses.push(addresses);

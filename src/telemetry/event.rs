@@ -23,6 +23,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// A region's store was asked what it really does, and did what a store must.
+pub fn store_probed(region: &RegionId, create_if_absent: bool, whereabouts: &dyn std::fmt::Debug) {
+    tracing::info!(event = "store_probed", %region, create_if_absent, ?whereabouts);
+}
+
 /// A listener answers.
 pub fn listening(what: &'static str, region: &RegionId, address: SocketAddr, tls: bool) {
     info!(event = "listening", what, %region, %address, tls);

@@ -115,11 +115,15 @@ impl Stored {
     /// Begins to read `range`, or everything. Returns once the first piece is opened, so that an answer's head is sent
     /// only for bytes that are right.
     ///
-    /// One store request per blob touched, and one per page of the manifest where the version has more than 1,024 blobs.
+    /// One store request per blob touched, one per page of the manifest where the version has more than 1,024 blobs, and, for
+    /// a whole version of several blobs, one for its record.
     pub async fn read(self, range: Option<ByteRange>) -> Result<Reading, VaultError> {
         let range = range.map_or(0..self.row.size, |range| range.start()..range.end());
         if range.end > self.row.size {
             return Err(VaultError::RangeOutside);
+        }
+        if range == (0..self.row.size) && !self.open.header.kind.has_body() {
+            self.check_record_blob().await?;
         }
         let memory = self.vault.parts.memory.clone();
         let mut reading = Reading {
@@ -145,6 +149,20 @@ impl Stored {
         }
         reading.advance().await?;
         Ok(reading)
+    }
+}
+
+impl Stored {
+    /// The record that stands in a blob of its own must be the index's: it is all there is where an index is lost, so a
+    /// whole read is the time to notice that it is damaged. Its pages are opened as the read comes to them.
+    async fn check_record_blob(&self) -> Result<(), VaultError> {
+        let at = Location::of(&self.placement, BlobId::from_bytes(self.open.header.blob));
+        let wanted = 0..self.row.record.len() as u64;
+        let stored = self.vault.parts.store.read(&at, wanted).await.map_err(VaultError::reading)?;
+        if stored == self.row.record {
+            return Ok(());
+        }
+        Err(VaultError::Corrupt { what: "the stored record is not the index's", source: None })
     }
 }
 
