@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::app::{SiteError, StartError};
+use crate::telemetry::event;
 use crate::tenants::TenantsError;
 
 /// A failed command.
@@ -44,14 +45,7 @@ impl Failure {
     }
 
     pub(super) fn because(code: u8, error: &dyn std::error::Error) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            source = error.source();
-        }
-        Self { code, message }
+        Self { code, message: event::chain(error) }
     }
 
     /// An error that is the configuration's fault.

@@ -4,6 +4,7 @@
 
 use crate::audit::Outcome;
 use crate::s3::{Code, S3Error};
+use crate::telemetry::event;
 use crate::vault::{IndexError, VaultError, WriteError};
 
 /// A failed operation: what the client is told, and how it is recorded.
@@ -39,7 +40,7 @@ impl From<WriteError<S3Error>> for Failure {
 pub(super) fn failure(error: &VaultError) -> Failure {
     let answer = answer(error);
     if answer.code().status().is_server_error() {
-        tracing::error!(error = %Chain(error), "an operation failed");
+        tracing::error!(error = event::chain(error), "an operation failed");
     }
     let outcome = if error.is_corruption() {
         Outcome::Corrupt
@@ -96,19 +97,4 @@ fn answer(error: &VaultError) -> S3Error {
 fn unavailable(what: &str) -> S3Error {
     S3Error::because(Code::ServiceUnavailable, format!("{what} cannot be reached at the moment. Try again."))
         .with_retry_after_s(1)
-}
-
-/// An error with its sources, for the log.
-pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
-    }
 }

@@ -8,9 +8,9 @@ use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use crate::audit::{Completion, Outcome};
+use crate::telemetry::event;
 use crate::vault::{Reading, VaultError};
 
-use super::answer::Chain;
 use super::ended;
 
 /// The answer broke off: the connection must be reset, never ended as if all were well.
@@ -152,7 +152,7 @@ impl http_body::Body for Body {
                 Some(Ok(Frame::data(bytes)))
             }
             Some(Err(error)) => {
-                tracing::error!(error = %Chain(&error), "an answer was broken off");
+                tracing::error!(error = event::chain(&error), "an answer was broken off");
                 let outcome = if error.is_corruption() {
                     Outcome::Corrupt
                 } else {
