@@ -32,7 +32,6 @@ fn random_operations_and_faults_keep_to_the_reference_model() {
         cases,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(KEPT))),
-        max_shrink_iters: 200,
         ..Config::default()
     };
     let runs = Runs::sequential_strategy(STEPS_MAX / 2..=STEPS_MAX);

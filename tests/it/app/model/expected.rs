@@ -80,17 +80,18 @@ pub(super) fn chosen(mask: u8) -> Vec<i32> {
     (1..=4).filter(|number| mask & (1 << (number - 1)) != 0).collect()
 }
 
-/// How Complete is decided upon: every part must be there, and all but the last be large enough.
+/// How Complete is decided upon, part by part: it must be there, and all but the last be large enough.
 pub(super) fn complete(parts: &BTreeMap<i32, (Body, String)>, numbers: &[i32]) -> Verdict {
-    let lens: Option<Vec<usize>> =
-        numbers.iter().map(|number| parts.get(number).map(|(body, _)| body.len)).collect();
-    match lens {
-        None => Verdict::Refused(400, "InvalidPart"),
-        Some(lens) if lens[..lens.len() - 1].iter().any(|len| *len < PART_MIN) => {
-            Verdict::Refused(400, "EntityTooSmall")
+    for number in numbers {
+        match parts.get(number) {
+            None => return Verdict::Refused(400, "InvalidPart"),
+            Some((body, _)) if body.len < PART_MIN && Some(number) != numbers.last() => {
+                return Verdict::Refused(400, "EntityTooSmall");
+            }
+            Some(_) => {}
         }
-        Some(_) => Verdict::Done,
     }
+    Verdict::Done
 }
 
 /// What a completed upload holds.
