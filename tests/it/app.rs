@@ -10,6 +10,7 @@ mod costs;
 mod credentials;
 mod journeys;
 mod memory;
+mod model;
 mod multipart;
 mod placement;
 mod residency;
