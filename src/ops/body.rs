@@ -8,6 +8,7 @@ use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use crate::audit::{Completion, Outcome};
+use crate::shares::Share;
 use crate::telemetry::event;
 use crate::vault::{Reading, VaultError};
 
@@ -24,6 +25,8 @@ pub struct Body {
     content: Content,
     sent: u64,
     end: Option<End>,
+    /// Given back when the body is through or dropped.
+    share: Option<Share>,
 }
 
 enum Content {
@@ -60,7 +63,15 @@ struct Streaming {
 impl Body {
     /// A body that is all there, for answers that are not recorded (errors before a decision).
     pub fn whole(bytes: Bytes) -> Self {
-        Self { content: Content::Whole(bytes), sent: 0, end: None }
+        Self { content: Content::Whole(bytes), sent: 0, end: None, share: None }
+    }
+
+    /// Holds `share` for as long as the body lasts: a slow reader's request is in flight until it has read.
+    pub fn holding(self, share: Share) -> Self {
+        // `Body` has a `Drop`, so no field can be moved out of it by a pattern.
+        let mut held = self;
+        held.share = Some(share);
+        held
     }
 }
 
@@ -100,7 +111,7 @@ impl Answer {
     pub(super) fn completing(self, completion: Completion) -> Response<Body> {
         let status = self.response.status();
         let end = End { completion, status, received: self.received };
-        self.response.map(|()| Body { content: self.content, sent: 0, end: Some(end) })
+        self.response.map(|()| Body { content: self.content, sent: 0, end: Some(end), share: None })
     }
 }
 

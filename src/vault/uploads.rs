@@ -17,7 +17,7 @@ use crate::model::{
     TenantCode, UploadId,
 };
 
-use super::cut::Feed;
+use super::cut::{Feed, Held};
 use super::debris::Debris;
 use super::sealing::{Sealing, kms_key_id, new_blobs, random};
 use super::source::Source;
@@ -160,7 +160,8 @@ impl Vault {
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
         let cut = self.cut_of(size, 0)?;
         let first = u32::from(number) * ORDINALS_PER_PART;
-        let entries = self.cut(decided, &mut feed, &opened.sealing, &cut, first, &mut debris).await?;
+        let entries =
+            self.cut(decided, &mut feed, &opened.sealing, &cut, first, &mut debris, Held::Nothing).await?;
         let checksums = feed.verified().await?;
         let etag = ETag::random(self.entropy()).map_err(VaultError::Entropy)?;
         let descriptor = PartDescriptor::new(&entries, &checksums).seal(

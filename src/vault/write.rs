@@ -7,7 +7,7 @@ use crate::model::{
     BlobId, BucketName, Checksum, ClassCode, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp, VersionId,
 };
 
-use super::cut::{Feed, Length};
+use super::cut::{Feed, Held, Length};
 use super::debris::Debris;
 use super::sealing::{Sealing, manifest_of, new_blobs, random, register_version};
 use super::source::Source;
@@ -97,7 +97,7 @@ impl Vault {
         let clear_bytes = feed.clear_bytes();
         let mut manifest = manifest_of(&draft.write.meta, draft.etag, register_version(decided));
         let headroom = sealing.sealer().headroom_bytes(Some(&manifest));
-        let _lease = self.memory_for(length).await?;
+        let _lease = self.memory_for(decided, length).await?;
         let (blob, body) = self.seal_body(feed, sealing, length, 0, headroom).await?;
         let checksums = feed.verified().await?;
         manifest.checksums = checksums.iter().map(super::sealing::to_sealed).collect();
@@ -125,7 +125,7 @@ impl Vault {
         debris: &mut Debris,
     ) -> Result<(NewVersion, Vec<Checksum>), WriteError<S::Error>> {
         let clear_bytes = feed.clear_bytes();
-        let entries = self.cut(decided, feed, sealing, cut, 0, debris).await?;
+        let entries = self.cut(decided, feed, sealing, cut, 0, debris, Held::Nothing).await?;
         let checksums = feed.verified().await?;
         let mut manifest = manifest_of(&draft.write.meta, draft.etag, register_version(decided));
         manifest.checksums = checksums.iter().map(super::sealing::to_sealed).collect();

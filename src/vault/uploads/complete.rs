@@ -11,7 +11,7 @@ use crate::index::{
 };
 use crate::model::{BucketName, Checksum, ETag, ObjectKey, UploadId};
 
-use super::super::cut::Feed;
+use super::super::cut::{Feed, Held};
 use super::super::debris::Debris;
 use super::super::sealing::{manifest_of, new_blobs, register_version, to_sealed};
 use super::super::source::Source;
@@ -198,7 +198,10 @@ impl Vault {
         }
         let cut = self.cut_of(0, padding)?;
         let mut feed = Feed::new(Nothing);
-        match self.cut(decided, &mut feed, &opened.sealing, &cut, PADDING_ORDINAL, debris).await {
+        match self
+            .cut(decided, &mut feed, &opened.sealing, &cut, PADDING_ORDINAL, debris, Held::OneBlob)
+            .await
+        {
             Ok(entries) => Ok(entries),
             Err(WriteError::Vault(error)) => Err(error),
             Err(WriteError::Body(never)) => match never {},
