@@ -397,6 +397,7 @@ async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
         Opening::CreateIfMissing,
     );
     options.reclaim_delay = Duration::from_secs(parts.limits.reclaim_delay_s);
+    options.uploads_per_tenant_max = u32::try_from(parts.limits.tenant_uploads_max).unwrap_or(u32::MAX);
     options.metrics = Arc::clone(&parts.metrics);
     Ok(Arc::new(SqliteIndex::open(options, parts.clock.as_ref(), &*parts.entropy).await?))
 }

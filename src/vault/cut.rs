@@ -16,7 +16,7 @@ use super::source::Source;
 use super::{Vault, VaultError, WriteError};
 
 /// Memory beside the clear bytes of a blob: its head and the overhead of its segments (0.05 %), rounded up.
-const HEAD_BYTES: u64 = 32 * 1024;
+pub(super) const HEAD_BYTES: u64 = 32 * 1024;
 
 /// A source, and what of its last piece did not fit into the blob before.
 #[derive(Debug)]

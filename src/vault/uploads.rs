@@ -115,6 +115,7 @@ impl Vault {
         let facts = UploadFacts { class, kms_key_id: sealing.kms_key_id(), checksum: new.checksum };
         match self.parts.index.create_upload(row).await? {
             CreateUpload::Created => Ok((upload, facts)),
+            CreateUpload::TooMany => Err(VaultError::TooManyUploads),
             CreateUpload::NoBucket => Err(VaultError::NoSuchBucket),
             CreateUpload::NotYours => Err(VaultError::NotYours),
         }

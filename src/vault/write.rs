@@ -16,6 +16,10 @@ use super::{Decided, Vault, VaultError, WriteError};
 /// How often a commit whose outcome is unknown is repeated. Repeating is safe: commits are idempotent by version id.
 const COMMITS_MAX: usize = 3;
 
+/// Entries of a manifest that are sealed where they stand: two pages, a few hundred microseconds. More are sealed by a thread
+/// that may take its time.
+const ENTRIES_INLINE_MAX: usize = 2048;
+
 /// A record to be written.
 #[derive(Clone, Debug)]
 pub struct Write {
@@ -145,10 +149,16 @@ impl Vault {
         debris: &mut Debris,
     ) -> Result<(bytes::Bytes, NewBlob), VaultError> {
         let blob = BlobId::random(self.entropy())?;
-        let sealed = sealing
-            .sealer()
-            .version(*blob.as_bytes(), manifest, entries, &mut random(self.entropy()))
-            .map_err(VaultError::Seal)?;
+        let (entropy, sealing) = (std::sync::Arc::clone(&self.parts.entropy), sealing.clone());
+        let is_long = entries.len() > ENTRIES_INLINE_MAX;
+        let seal =
+            move || sealing.sealer().version(*blob.as_bytes(), manifest, entries, &mut random(&*entropy));
+        let sealed = if is_long {
+            tokio::task::spawn_blocking(seal).await.map_err(|_| VaultError::Interrupted)?
+        } else {
+            seal()
+        }
+        .map_err(VaultError::Seal)?;
         let stored = NewBlob { id: blob, stored_bytes: sealed.blob.len() as u64 };
         debris.may_hold(blob);
         self.parts.store.put(&Location::of(decided, blob), sealed.blob).await.map_err(VaultError::Store)?;
