@@ -257,7 +257,7 @@ proptest! {
             if served { break }
         }
         prop_assert!(served, "not served though everything came back several times");
-        prop_assert!(passed <= wanted * (OVERTAKEN_TIMES_MAX + 1) + 1_000, "{passed} went to others");
+        prop_assert!(passed <= wanted * OVERTAKEN_TIMES_MAX + 40, "{passed} went to others");
     }
 }
 
@@ -285,12 +285,12 @@ fn the_heaviest_tenant_leaves_a_part_too() {
 
 #[test]
 fn a_small_claim_of_a_quiet_tenant_passes_everybody_who_waits() {
-    let mut ledger = Ledger::new(ShareLimits { floor: 8, ..limits(100) });
+    let mut ledger = Ledger::new(ShareLimits { floor: 8, ..limits(200) });
     let mut granted = Vec::new();
     for number in 0..3 {
         while ledger.claim(tenant(number, 1), 16, &mut granted) == Verdict::Granted {}
     }
-    assert!(ledger.waiting() > 0 && 100 - ledger.used() >= 8, "{} used", ledger.used());
+    assert!(ledger.waiting() > 0 && 200 - ledger.used() >= 8, "{} used", ledger.used());
     assert_eq!(ledger.claim(tenant(9, 1), 8, &mut granted), Verdict::Granted);
     assert!(matches!(ledger.claim(tenant(9, 1), 8, &mut granted), Verdict::Queued(_)), "once");
 }

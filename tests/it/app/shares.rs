@@ -17,6 +17,15 @@ use super::{World, a_minute, exchange, get, is, noise, put, refusal, until};
 
 const MIB: u64 = 1 << 20;
 
+/// Limits under which a slow client may be slow for as long as a test takes.
+fn patient() -> Setup {
+    let mut setup = Setup::default();
+    setup.limits.body_idle_ms_max = 300_000;
+    setup.limits.body_rate_window_ms = 300_000;
+    setup.limits.body_rate_bytes_per_s_min = 1;
+    setup
+}
+
 /// The host of a presigned request, and its head up to the empty line.
 fn head_of(signed: &PresignedRequest, more: &str) -> (String, String) {
     let (host, path) = signed.uri().strip_prefix("http://").unwrap().split_once('/').unwrap();
@@ -71,7 +80,7 @@ fn p99(mut took: Vec<Duration>) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_readers_and_writers_of_one_tenant_took_the_memory_of_all() {
-    let mut setup = Setup::default();
+    let mut setup = patient();
     setup.limits.blob_bytes_max = MIB / 2;
     // Half of it for each region.
     setup.limits.memory_bytes_max = 16 * MIB;
@@ -130,7 +139,7 @@ async fn slow_readers_and_writers_of_one_tenant_took_the_memory_of_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn four_tenants_took_every_place_for_requests() {
-    let mut setup = Setup::default();
+    let mut setup = patient();
     (setup.limits.requests_max, setup.limits.tenant_requests_max) = (100, 100);
     let world = World::of(&setup).await;
     let quiet = world.tenant("fr", "quiet", "health").await;
@@ -173,7 +182,7 @@ async fn four_tenants_took_every_place_for_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_hung_on_one_regions_store_held_the_memory_of_the_other() {
-    let mut setup = Setup::default();
+    let mut setup = patient();
     setup.limits.blob_bytes_max = MIB / 2;
     setup.limits.memory_bytes_max = 8 * MIB;
     let world = World::of(&setup).await;
@@ -208,7 +217,7 @@ async fn requests_that_hung_on_one_regions_store_held_the_memory_of_the_other() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_could_open_uploads_without_end() {
-    let mut setup = Setup::default();
+    let mut setup = patient();
     setup.limits.tenant_uploads_max = 2;
     let world = World::of(&setup).await;
     let clinic = world.tenant("fr", "clinic", "health").await;
@@ -229,7 +238,7 @@ async fn a_tenant_could_open_uploads_without_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn completing_an_upload_was_in_no_budget() {
-    let mut setup = Setup::default();
+    let mut setup = patient();
     setup.limits.memory_wait_ms_max = 100;
     let world = World::of(&setup).await;
     // A class that hides lengths: the padding has to fit into what the completion holds.
@@ -268,7 +277,7 @@ async fn completing_an_upload_was_in_no_budget() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_beyond_their_rate_are_told_to_slow_down_and_tenants_are_not() {
-    let mut setup = Setup::default();
+    let mut setup = patient();
     setup.limits.strangers_per_s_max = 1;
     let world = World::of(&setup).await;
     let clinic = world.tenant("fr", "clinic", "health").await;
@@ -300,7 +309,7 @@ async fn ask(socket: &mut TcpStream, clinic: &TestTenant) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_tenant_took_every_connection() {
-    let mut setup = Setup::default();
+    let mut setup = patient();
     setup.limits.connections_max = 20;
     let world = World::of(&setup).await;
     let flood = world.tenant("fr", "flood", "health").await;
