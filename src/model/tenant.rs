@@ -117,3 +117,16 @@ pub struct Credential {
     /// When it was created.
     pub created: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_outside_one_to_sixteen_is_none() {
+        for text in ["0", "17", "256", "-1", "1.5", "", "heavy"] {
+            assert!(text.parse::<Weight>().is_err(), "{text}");
+        }
+        assert_eq!("16".parse::<Weight>().unwrap(), Weight::MAX);
+    }
+}

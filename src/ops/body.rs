@@ -26,8 +26,7 @@ pub struct Body {
     sent: u64,
     end: Option<End>,
     /// Given back when the body is dropped: the request's place, and the memory of a body that is all there.
-    share: Option<Share>,
-    lease: Option<Share>,
+    shares: Vec<Share>,
 }
 
 enum Content {
@@ -64,15 +63,13 @@ struct Streaming {
 impl Body {
     /// A body that is all there, for answers that are not recorded (errors before a decision).
     pub fn whole(bytes: Bytes) -> Self {
-        Self { content: Content::Whole(bytes), sent: 0, end: None, share: None, lease: None }
+        Self { content: Content::Whole(bytes), sent: 0, end: None, shares: Vec::new() }
     }
 
     /// Holds `share` for as long as the body lasts: a slow reader's request is in flight until it has read.
-    pub fn holding(self, share: Share) -> Self {
-        // `Body` has a `Drop`, so no field can be moved out of it by a pattern.
-        let mut held = self;
-        held.share = Some(share);
-        held
+    pub fn holding(mut self, share: Share) -> Self {
+        self.shares.push(share);
+        self
     }
 }
 
@@ -128,8 +125,7 @@ impl Answer {
             content: self.content,
             sent: 0,
             end: Some(end),
-            share: None,
-            lease: self.lease,
+            shares: self.lease.into_iter().collect(),
         })
     }
 }

@@ -48,9 +48,9 @@ async fn a_waiter_that_leaves_at_the_moment_it_is_served_gives_back() {
     assert!(matches!(poll(second.as_mut()), Poll::Ready(Ok(_))));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_waiter_is_refused_after_the_wait_and_leaves_no_trace() {
-    let (shares, metrics) = shares(100, Duration::from_secs(10));
+    let (shares, metrics) = shares(100, Duration::from_millis(5));
     let _held = shares.acquire(tenant(1), 80).await.unwrap();
     assert_eq!(shares.acquire(tenant(1), 10).await.unwrap_err(), Refusal::Late);
     assert_eq!((shares.used(), shares.waiting()), (80, 0));

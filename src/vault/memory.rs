@@ -103,9 +103,10 @@ mod tests {
         assert!(memory.try_lease(&clinic, 8 << 20).is_some());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_waiter_is_refused_after_the_wait_and_not_kept_forever() {
-        let (memory, clinic) = (memory(10 << 20, Duration::from_secs(5)), placement(&"fr".parse().unwrap()));
+        let (memory, clinic) =
+            (memory(10 << 20, Duration::from_millis(5)), placement(&"fr".parse().unwrap()));
         let _held = memory.lease(&clinic, 8 << 20).await.unwrap();
         assert_eq!(memory.lease(&clinic, 1).await.unwrap_err(), Exhausted(Refusal::Late));
     }

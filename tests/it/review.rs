@@ -16,8 +16,7 @@ use terroir::settings::Settings;
 use terroir::telemetry::Metrics;
 use terroir::tenants::NewTenant;
 use terroir::vault::{
-    ChosenPart, Completion, Memory, MemoryLimits, NewUpload, Precondition, Source, VaultError, Write,
-    WriteError,
+    ChosenPart, Completion, NewUpload, Precondition, Source, VaultError, Write, WriteError,
 };
 
 const NOW: Timestamp = Timestamp::from_seconds(1_796_083_200);
@@ -46,10 +45,7 @@ impl Bench {
             limits: settings.limits,
             catalogue: Arc::new(catalogue),
             between: terroir::app::Parts::default().between,
-            memory: Memory::new(
-                MemoryLimits { bytes: 20 << 20, waiters_max: 100, wait: Duration::from_secs(5) },
-                Arc::default(),
-            ),
+            regions: 1,
             metrics: Arc::new(Metrics::default()),
             clock: Arc::new(ManualClock::at(NOW)),
             entropy: Arc::new(SystemEntropy),

@@ -39,8 +39,9 @@ const STATEMENTS: [(&str, &str, bool); 26] = [
 ];
 
 fn is_scan(step: &str) -> bool {
-    // The walk's own queue and scalar rows are not tables of ours; a covering scan of `reclaim` is only in the depth.
-    let harmless = ["SCAN p", "SCAN CONSTANT ROW", "SCAN page"];
+    // The walk's own queue, scalar rows, and what was found up to a limit are not tables of ours; a covering scan of `reclaim`
+    // is only in the depth.
+    let harmless = ["SCAN p", "SCAN CONSTANT ROW", "SCAN page", "SCAN open"];
     step.starts_with("SCAN") && !harmless.contains(&step)
 }
 
