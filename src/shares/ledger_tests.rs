@@ -338,3 +338,24 @@ fn a_tenants_own_bound_holds_beside_the_rule() {
     assert_eq!(ledger.used(), 3);
     assert_eq!(ledger.try_claim(tenant(1, 1), 4), Err(Refusal::TooMuch));
 }
+
+#[test]
+fn a_waiter_within_its_share_is_served_though_smaller_claims_would_always_fit() {
+    let mut ledger = Ledger::new(limits(100));
+    let others = [tenant(1, 1), tenant(2, 1), tenant(3, 1)];
+    for other in others.iter().cycle().take(9) {
+        assert!(ledger.try_claim(*other, 10).is_ok());
+    }
+    let mut granted = Vec::new();
+    let Verdict::Queued(ours) = ledger.claim(tenant(9, 1), 20, &mut granted) else { panic!("10 are left") };
+    for (round, other) in others.iter().cycle().take(100).enumerate() {
+        // Gives back and wants as much again: that fits each time, ours only when more has come together.
+        assert!(matches!(ledger.claim(*other, 10, &mut granted), Verdict::Queued(_)));
+        ledger.release(other.party, 10, &mut granted);
+        if granted.contains(&ours) {
+            assert_eq!(round, 9, "eight passed, four times what it asked for; then two came together");
+            return;
+        }
+    }
+    panic!("passed for ever");
+}
