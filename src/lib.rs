@@ -23,6 +23,7 @@ pub mod placement;
 pub mod s3;
 pub mod server;
 pub mod settings;
+pub mod shares;
 pub mod stack;
 pub mod telemetry;
 pub mod tenants;

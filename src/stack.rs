@@ -16,6 +16,7 @@ use crate::layers::{
 use crate::model::{Clock, Entropy, RegionId};
 use crate::ops::{Body, Operations, Recorded};
 use crate::s3::Domains;
+use crate::shares::Shares;
 use crate::telemetry::Metrics;
 use crate::tenants::Directory;
 
@@ -34,10 +35,14 @@ pub struct StackParts {
     pub operations: Operations,
     /// Hosts under which a bucket may stand as a label in front.
     pub domains: Domains,
-    /// Requests in flight at most.
-    pub requests_max: usize,
-    /// Requests of one tenant in flight at most.
-    pub tenant_requests_max: usize,
+    /// Requests in flight at most, identified or not: more than there are shares in `requests`, the rest is the strangers'.
+    pub in_flight_max: usize,
+    /// The tenants' shares of the requests in flight.
+    pub requests: Shares,
+    /// The tenants' shares of the connections.
+    pub connections: Shares,
+    /// Requests a second that name no known key and are looked at all the same.
+    pub strangers_per_s_max: u64,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Time.
@@ -68,8 +73,10 @@ where
         log,
         operations,
         domains,
-        requests_max,
-        tenant_requests_max,
+        in_flight_max,
+        requests,
+        connections,
+        strangers_per_s_max,
         metrics,
         clock,
         entropy,
@@ -77,17 +84,24 @@ where
     let carry_out = operations.clone();
     let service = ServiceBuilder::new()
         // First, so that whatever goes wrong below has an id and becomes an answer.
-        .layer(RespondLayer::new(region.as_str(), Arc::clone(&entropy), metrics))
+        .layer(RespondLayer::new(region.as_str(), Arc::clone(&entropy), Arc::clone(&metrics)))
         // Before anything is parsed: a flood costs a counter, not work.
-        .layer(LimitsLayer::new(requests_max))
+        .layer(LimitsLayer::new(in_flight_max))
         // Before decoding: of a caller of another region nothing is read but the key id.
         .layer(StepLayer::new(Redirect::new(region.clone(), Arc::clone(&catalogue), log.clone())))
         // Before the signature: it says which headers and which body the signature has to cover.
         .layer(StepLayer::new(Decode::new(domains, log.clone())))
         // Before placement: who asks decides where.
-        .layer(StepLayer::new(Identify::new(directory, region.clone(), Arc::clone(&clock), log.clone())))
+        .layer(StepLayer::new(Identify::new(
+            directory,
+            region.clone(),
+            Arc::clone(&clock),
+            log.clone(),
+            strangers_per_s_max,
+            metrics,
+        )))
         // As soon as it is known who asks, before the first look into the index.
-        .layer(TenantLimitsLayer::new(tenant_requests_max))
+        .layer(TenantLimitsLayer::new(requests, connections))
         // Before the record: what is recorded is the decision.
         .layer(StepLayer::new(Place::new(region, catalogue, operations, clock, log.clone())))
         // Last before the effect: nothing happens that is not on disk.

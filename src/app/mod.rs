@@ -130,7 +130,8 @@ pub struct Running {
 
 /// Starts every region of `settings`: opens its parts, asks its store what it really does, and listens.
 ///
-/// Regions share nothing but the process's budget of memory for bodies, the clock, and the random number generator.
+/// Regions share nothing but the clock and the random number generator; of the process's budget of memory for bodies each has
+/// its part.
 pub async fn build(
     settings: &Settings,
     catalogue: Arc<Catalogue>,
@@ -138,7 +139,6 @@ pub async fn build(
 ) -> Result<Running, StartError> {
     envelope::self_test().map_err(StartError::SelfTest)?;
     let stop = CancellationToken::new();
-    let memory = site::memory(&settings.limits);
     let mut running = Running {
         addresses: Vec::new(),
         sites: Vec::new(),
@@ -157,7 +157,7 @@ pub async fn build(
             environment: settings.environment.clone(),
             limits: settings.limits,
             catalogue: Arc::clone(&catalogue),
-            memory: memory.clone(),
+            regions: settings.regions.len() as u64,
             metrics: Arc::new(Metrics::default()),
             clock: Arc::clone(&parts.clock),
             entropy: Arc::clone(&parts.entropy),

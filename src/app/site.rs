@@ -14,13 +14,13 @@ use crate::keys::{
 };
 use crate::model::{
     BucketName, Clock, Entropy, EntropyError, Environment, RegionId, Tenant, TenantCode, TenantStatus,
-    Unclassified,
+    Unclassified, Weight,
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
 use crate::settings::{Limits, RegionSettings, SecretError};
 use crate::telemetry::Metrics;
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
-use crate::vault::{Classes, Memory, Treatment, Vault, VaultError, VaultParts, VaultSettings};
+use crate::vault::{Classes, Memory, MemoryLimits, Treatment, Vault, VaultError, VaultParts, VaultSettings};
 
 use super::{Between, store};
 
@@ -28,9 +28,6 @@ use super::{Between, store};
 const AUDIT_CHAIN: &str = "audit chain";
 const AUDIT_PSEUDONYM: &str = "audit pseudonym";
 const AUDIT_EPOCH: u32 = 1;
-
-/// How long a request that holds no memory waits for some.
-const MEMORY_WAIT: Duration = Duration::from_secs(10);
 
 /// Blobs of one write under way to the store at once.
 const UPLOADS_IN_FLIGHT_MAX: usize = 4;
@@ -48,8 +45,8 @@ pub struct SiteParts {
     pub limits: Limits,
     /// Regions and register.
     pub catalogue: Arc<Catalogue>,
-    /// The process's budget for bodies.
-    pub memory: Memory,
+    /// How many regions the process serves: each has as much of its budget for bodies.
+    pub regions: u64,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Time.
@@ -132,16 +129,26 @@ pub enum SiteError {
     Vault(#[from] VaultError),
 }
 
-/// The process's budget of memory for bodies.
-pub(super) fn memory(limits: &Limits) -> Memory {
-    Memory::new(limits.memory_bytes_max, MEMORY_WAIT)
+/// One region's budget of memory for bodies: its part of the process's, so that requests that hang on one region's store hold
+/// nothing that another's need.
+fn memory(parts: &SiteParts) -> Memory {
+    let limits = MemoryLimits {
+        bytes: memory_bytes(parts),
+        waiters_max: parts.limits.memory_waiters_max,
+        wait: Duration::from_millis(parts.limits.memory_wait_ms_max),
+    };
+    Memory::new(limits, Arc::clone(&parts.metrics))
+}
+
+fn memory_bytes(parts: &SiteParts) -> u64 {
+    parts.limits.memory_bytes_max / parts.regions.max(1)
 }
 
 impl Site {
     /// Opens every part of a region. Makes what is missing: on a first start, an empty region.
     pub async fn open(parts: SiteParts) -> Result<Self, SiteError> {
         make_private(&parts.settings.state_dir)?;
-        let budget = i64::try_from(parts.limits.memory_bytes_max).unwrap_or(i64::MAX);
+        let budget = i64::try_from(memory_bytes(&parts)).unwrap_or(i64::MAX);
         parts.metrics.memory_limit_bytes().set(budget);
         let ring = open_ring(&parts).await?;
         let keys = audit_keys(&ring).await?;
@@ -178,7 +185,7 @@ impl Site {
             index: Arc::clone(&index),
             ring: ring.clone(),
             classes: Classes::new(parts.catalogue.classes().into_iter().map(|class| treatment(class))),
-            memory: parts.memory.clone(),
+            memory: memory(&parts),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
             settings: VaultSettings {
@@ -350,6 +357,7 @@ fn operator(region: &RegionId, clock: &dyn Clock, entropy: &dyn Entropy) -> Resu
         default_class: class,
         unclassified: Unclassified::Refused,
         status: TenantStatus::Active,
+        weight: Weight::default(),
         created: clock.now(),
     })
 }
@@ -389,6 +397,7 @@ async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
         Opening::CreateIfMissing,
     );
     options.reclaim_delay = Duration::from_secs(parts.limits.reclaim_delay_s);
+    options.uploads_per_tenant_max = u32::try_from(parts.limits.tenant_uploads_max).unwrap_or(u32::MAX);
     options.metrics = Arc::clone(&parts.metrics);
     Ok(Arc::new(SqliteIndex::open(options, parts.clock.as_ref(), &*parts.entropy).await?))
 }

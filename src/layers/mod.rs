@@ -8,6 +8,7 @@ mod record;
 mod redirect;
 mod respond;
 mod step;
+mod strangers;
 mod tenants;
 
 pub use decode::{Decode, Decoded, Timed};

@@ -14,6 +14,7 @@ use crate::model::Entropy;
 use crate::ops::Body;
 use crate::s3::{Code, HOST_ID_HEADER, REQUEST_ID_HEADER, RequestIds, S3Error};
 use crate::server::Peer;
+use crate::shares::Seat;
 use crate::telemetry::{Metrics, Operation, RefusalCode};
 
 use super::step::BoxFuture;
@@ -100,7 +101,11 @@ impl RespondLayer {
         let mut id = [0; 8];
         let answered = match self.entropy.fill(&mut id) {
             Ok(()) => {
-                let origin = Origin { request_id: hex::encode_upper(id).into(), peer: peer_of(&request) };
+                let origin = Origin {
+                    request_id: hex::encode_upper(id).into(),
+                    peer: peer_of(&request),
+                    seat: seat_of(&request),
+                };
                 tower::ServiceExt::oneshot(inner, (origin, request)).await
             }
             Err(_) => Err(S3Error::new(Code::ServiceUnavailable)),
@@ -124,6 +129,11 @@ impl RespondLayer {
         self.metrics.request(operation, response.status().as_u16(), started.elapsed());
         response
     }
+}
+
+/// The seat of the request's connection; one of its own without (in-process tests).
+fn seat_of<B>(request: &Request<B>) -> Seat {
+    request.extensions().get::<Seat>().cloned().unwrap_or_default()
 }
 
 /// The address the socket says. A request without one (in-process tests) counts as loopback.

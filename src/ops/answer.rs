@@ -39,7 +39,9 @@ impl From<WriteError<S3Error>> for Failure {
 /// Logs what is ours, tells what is the client's business.
 pub(super) fn failure(error: &VaultError) -> Failure {
     let answer = answer(error);
-    if answer.code().status().is_server_error() {
+    // That a share is used up is counted, not logged line by line: a flood must not fill the log.
+    let is_counted = matches!(error, VaultError::Exhausted(_));
+    if answer.code().status().is_server_error() && !is_counted {
         tracing::error!(error = event::chain(error), "an operation failed");
     }
     let outcome = if error.is_corruption() {
@@ -57,6 +59,11 @@ fn answer(error: &VaultError) -> S3Error {
         VaultError::BucketTaken => Code::BucketAlreadyExists.into(),
         VaultError::BucketExists => Code::BucketAlreadyOwnedByYou.into(),
         VaultError::TooManyBuckets => Code::TooManyBuckets.into(),
+        // S3 has no code for it, and none that clients do not try again would be true: waiting does not help.
+        VaultError::TooManyUploads => S3Error::because(
+            Code::InvalidRequest,
+            "You have as many open multipart uploads as you may. Complete or abort some, then try again.",
+        ),
         VaultError::BucketNotEmpty => Code::BucketNotEmpty.into(),
         VaultError::NoSuchKey => Code::NoSuchKey.into(),
         VaultError::NoSuchUpload => Code::NoSuchUpload.into(),

@@ -79,14 +79,26 @@ limits! {
     discard_ms_max = 1_000, 0, 10_000;
     /// How long requests in flight may go on after SIGTERM.
     drain_ms_max = 30_000, 0, 600_000;
-    /// Connections of one listener.
+    /// Connections of one listener. Those of tenants are shared by weight from their first identified request on.
     connections_max = 10_000, 1, 1_000_000;
-    /// Requests in flight, of all tenants.
+    /// Requests in flight of one region, of all its tenants: each has a share by its weight. In flight is a request until its
+    /// answer's body is sent.
     requests_max = 2_000, 1, 100_000;
-    /// Requests in flight of one tenant.
+    /// Requests in flight of one tenant, whatever its weight.
     tenant_requests_max = 500, 1, 100_000;
-    /// Bytes of records held in memory, of all requests together.
+    /// Requests a second to one region that name no active key and have their signature looked at all the same. One look
+    /// costs tens of microseconds, so that a flood gets a few hundredths of a core.
+    strangers_per_s_max = 1_000, 1, 1_000_000;
+    /// Multipart uploads of one tenant that are open. S3 has no limit, but each keeps its parts until it is completed or
+    /// aborted.
+    tenant_uploads_max = 10_000, 1, 1_000_000;
+    /// Bytes of records held in memory, of all requests together. Each region of the process has an equal part, and each
+    /// tenant a share of that by its weight.
     memory_bytes_max = 256 * MIB, 16 * MIB, 64 * GIB;
+    /// How long a request that holds none of that memory waits for its share. Shorter than SDKs wait for an answer.
+    memory_wait_ms_max = 10_000, 1, 60_000;
+    /// Requests that wait for it in one region, of all tenants.
+    memory_waiters_max = 1_000, 1, 100_000;
     /// Plaintext of one blob: a whole number of 64 KiB segments.
     blob_bytes_max = 8 * MIB, SEGMENT_BYTES, 8 * MIB;
     /// How long a blob that nothing names any more is kept. Longer than the longest request and than the oldest index backup

@@ -89,6 +89,18 @@ impl Metrics {
         page.gauge("terroir_audit_sequence", "The last durable audit record.", &self.audit_sequence);
         page.gauge("terroir_memory_used_bytes", "Taken from the memory budget.", &self.memory_used_bytes);
         page.gauge("terroir_memory_limit_bytes", "The memory budget.", &self.memory_limit_bytes);
+        page.counters2(
+            "terroir_share_events_total",
+            "Claims on a tenant's share that waited, or were refused.",
+            ["of", "event"],
+            &self.shares,
+        );
+        page.gauges("terroir_share_used", "Handed out of what tenants share.", "of", &self.shares_used);
+        page.counter(
+            "terroir_strangers_refused_total",
+            "Requests of strangers beyond their rate.",
+            &self.strangers_refused,
+        );
     }
 }
 
@@ -108,6 +120,13 @@ impl Page {
     fn gauge(&mut self, name: &str, help: &str, gauge: &Gauge) {
         self.head(name, help, "gauge");
         let _ = writeln!(self.0, "{name} {}", gauge.value());
+    }
+
+    fn gauges<L: Label>(&mut self, name: &str, help: &str, label: &str, family: &By<L, Gauge>) {
+        self.head(name, help, "gauge");
+        for (text, gauge) in L::texts().zip(&family.values) {
+            let _ = writeln!(self.0, "{name}{{{label}=\"{text}\"}} {}", gauge.value());
+        }
     }
 
     fn counters<L: Label>(&mut self, name: &str, help: &str, label: &str, family: &By<L, Counter>) {

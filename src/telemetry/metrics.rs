@@ -233,6 +233,34 @@ label! {
     }
 }
 
+label! {
+    /// What tenants have shares of.
+    Shared {
+        /// Memory for bodies, in bytes.
+        Memory = "memory_bytes",
+        /// Requests in flight.
+        Requests = "requests",
+        /// Open connections.
+        Connections = "connections",
+    }
+}
+
+label! {
+    /// What happened to a claim on a share that was not served at once.
+    ShareEvent {
+        /// It waited.
+        Waited = "waited",
+        /// Refused: more than one may ever hold.
+        TooMuch = "too_much",
+        /// Refused: its share was used up.
+        Full = "full",
+        /// Refused: too many waited already.
+        Crowded = "crowded",
+        /// Refused: nothing became free in time.
+        Late = "late",
+    }
+}
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -357,6 +385,9 @@ pub struct Metrics {
     pub(super) audit_sequence: Gauge,
     pub(super) memory_used_bytes: Gauge,
     pub(super) memory_limit_bytes: Gauge,
+    pub(super) shares: By<Shared, By<ShareEvent, Counter>>,
+    pub(super) shares_used: By<Shared, Gauge>,
+    pub(super) strangers_refused: Counter,
     pub(super) connections: Gauge,
     pub(super) connections_refused: Counter,
     pub(super) connections_timed_out: Counter,
@@ -444,6 +475,21 @@ impl Metrics {
     /// The memory budget.
     pub fn memory_limit_bytes(&self) -> &Gauge {
         &self.memory_limit_bytes
+    }
+
+    /// Claims on a share that were not served at once.
+    pub fn share_event(&self, what: Shared, event: ShareEvent) -> &Counter {
+        self.shares.at(what).at(event)
+    }
+
+    /// How much of a shared thing is handed out.
+    pub fn share_used(&self, what: Shared) -> &Gauge {
+        self.shares_used.at(what)
+    }
+
+    /// Requests refused before their signature was looked at, because too many strangers asked.
+    pub fn strangers_refused(&self) -> &Counter {
+        &self.strangers_refused
     }
 
     /// Open connections.

@@ -32,7 +32,7 @@ pub use crate::index::{IndexError, ListRequest, Position, Precondition};
 pub use classes::{Classes, Treatment};
 pub use error::{VaultError, WriteError};
 pub use housekeeping::{Due, Reclaimed};
-pub use memory::{Exhausted, Lease, Memory};
+pub use memory::{Exhausted, Lease, Memory, MemoryLimits};
 pub use read::{Reading, Stored};
 pub use records::Trace;
 pub use source::Source;
@@ -59,7 +59,7 @@ pub struct VaultParts {
     pub ring: Ring,
     /// How each class is treated.
     pub classes: Classes,
-    /// The process's budget for bodies.
+    /// The region's budget for bodies.
     pub memory: Memory,
     /// Time.
     pub clock: Arc<dyn Clock>,

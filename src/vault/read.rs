@@ -145,7 +145,7 @@ impl Stored {
         };
         // Waited for once, while nothing is held and nothing is answered: no read breaks off for want of memory later.
         if let Some(bytes) = reading.largest_bytes().await? {
-            reading.lease = Some(memory.lease(bytes).await?);
+            reading.lease = Some(memory.lease(&reading.fetcher.placement, bytes).await?);
         }
         reading.advance().await?;
         Ok(reading)
@@ -175,7 +175,7 @@ pub struct Reading {
     plan: Plan,
     fetcher: Fetcher,
     current: Bytes,
-    /// Held until the read is over: what the current blob takes.
+    /// Held until the read is over: what the current blob takes, less what its fetching took once that was the last.
     lease: Option<Lease>,
     ahead: Option<Ahead>,
 }
@@ -240,9 +240,14 @@ impl Reading {
     /// Fetches ahead if there is memory for it now; without, the next blob is fetched when it is its turn.
     async fn prefetch(&mut self) -> Result<(), VaultError> {
         let Some(range) = self.plan.peek(&self.open, &self.range, &self.fetcher).await? else {
+            // Nothing more will be fetched: the sealed bytes are gone, so a slow reader holds only the clear ones.
+            if let Some(lease) = &mut self.lease {
+                lease.shrink_to(self.current.len() as u64);
+            }
             return Ok(());
         };
-        let Some(lease) = self.fetcher.vault.parts.memory.try_lease(memory_of(range)) else { return Ok(()) };
+        let memory = &self.fetcher.vault.parts.memory;
+        let Some(lease) = memory.try_lease(&self.fetcher.placement, memory_of(range)) else { return Ok(()) };
         let (fetcher, range) = (self.fetcher.clone(), range.clone());
         self.plan.take();
         self.ahead = Some(Ahead(tokio::spawn(async move {

@@ -13,7 +13,7 @@ use crate::model::{
 use super::{Decided, Treatment, Vault, VaultError};
 
 /// The keys and the identity under which one version is sealed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sealing {
     pub(super) version: VersionId,
     pub(super) dek: Dek,

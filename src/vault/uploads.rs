@@ -17,7 +17,7 @@ use crate::model::{
     TenantCode, UploadId,
 };
 
-use super::cut::Feed;
+use super::cut::{Feed, Held};
 use super::debris::Debris;
 use super::sealing::{Sealing, kms_key_id, new_blobs, random};
 use super::source::Source;
@@ -115,6 +115,7 @@ impl Vault {
         let facts = UploadFacts { class, kms_key_id: sealing.kms_key_id(), checksum: new.checksum };
         match self.parts.index.create_upload(row).await? {
             CreateUpload::Created => Ok((upload, facts)),
+            CreateUpload::TooMany => Err(VaultError::TooManyUploads),
             CreateUpload::NoBucket => Err(VaultError::NoSuchBucket),
             CreateUpload::NotYours => Err(VaultError::NotYours),
         }
@@ -160,7 +161,8 @@ impl Vault {
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
         let cut = self.cut_of(size, 0)?;
         let first = u32::from(number) * ORDINALS_PER_PART;
-        let entries = self.cut(decided, &mut feed, &opened.sealing, &cut, first, &mut debris).await?;
+        let entries =
+            self.cut(decided, &mut feed, &opened.sealing, &cut, first, &mut debris, Held::Nothing).await?;
         let checksums = feed.verified().await?;
         let etag = ETag::random(self.entropy()).map_err(VaultError::Entropy)?;
         let descriptor = PartDescriptor::new(&entries, &checksums).seal(

@@ -14,6 +14,7 @@ mod model;
 mod multipart;
 mod placement;
 mod residency;
+mod shares;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -263,6 +263,7 @@ fn tenant_of(home: &str) -> terroir::model::Tenant {
         default_class: "health".parse().unwrap(),
         unclassified: Unclassified::TakesDefault,
         status: TenantStatus::Active,
+        weight: terroir::model::Weight::default(),
         created: NOW,
     }
 }

@@ -445,7 +445,7 @@ async fn the_cost_of_an_operation_is_bounded() {
     );
     assert_eq!(cost(&index, index.delete(OURS, &name, &old, Precondition::None, NOW)).await, 6 + 5);
     let open = upload("records", "big");
-    assert_eq!(cost(&index, index.create_upload(open.clone())).await, 5 + 3);
+    assert_eq!(cost(&index, index.create_upload(open.clone())).await, 6 + 3);
     let one = NewPartWithOneBlob(&open).part();
     assert_eq!(cost(&index, index.put_part(OURS, &name, &open.key, one, NOW)).await, 5 + 3);
     assert_eq!(cost(&index, index.upload(OURS, &name, &open.key, open.upload)).await, 1);

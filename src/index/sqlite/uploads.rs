@@ -76,6 +76,11 @@ impl Mutation for Create {
         {
             return Ok(CreateUpload::Created);
         }
+        let max = u64::from(tx.uploads_per_tenant_max);
+        let count = sqlx::query(sql::UPLOADS_COUNT).bind(&new.tenant.as_bytes()[..]).bind(to_signed(max)?);
+        if tx.row(count).await?.as_ref().map_or(Ok(0), |row| number(row, "count"))? >= max {
+            return Ok(CreateUpload::TooMany);
+        }
         let insert = sqlx::query(sql::UPLOAD_INSERT)
             .bind(&new.upload.as_bytes()[..])
             .bind(value::<i64>(&bucket, "bucket_no")?)
