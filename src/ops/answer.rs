@@ -39,8 +39,9 @@ impl From<WriteError<S3Error>> for Failure {
 /// Logs what is ours, tells what is the client's business.
 pub(super) fn failure(error: &VaultError) -> Failure {
     let answer = answer(error);
-    if answer.code().status().is_server_error() {
-        tracing::error!(error = event::chain(error), "an operation failed");
+    let status = answer.code().status();
+    if status.is_server_error() {
+        event::request_failed(status.as_u16(), error);
     }
     let outcome = if error.is_corruption() {
         Outcome::Corrupt

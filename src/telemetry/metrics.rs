@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::{Stage, stage};
 
 /// Declares a label: an enum whose variants have one spelling each.
 macro_rules! label {
@@ -122,6 +124,155 @@ impl StatusClass {
             4 => Self::Client,
             _ => Self::Server,
         }
+    }
+}
+
+label! {
+    /// A request's method, by RFC 9110; anything else is one value, so that a stranger cannot grow the set.
+    Method {
+        /// `GET`.
+        Get = "GET",
+        /// `HEAD`.
+        Head = "HEAD",
+        /// `PUT`.
+        Put = "PUT",
+        /// `POST`.
+        Post = "POST",
+        /// `DELETE`.
+        Delete = "DELETE",
+        /// `OPTIONS`.
+        Options = "OPTIONS",
+        /// Any other.
+        Other = "_OTHER",
+    }
+}
+
+impl Method {
+    /// The label of a request's method.
+    pub fn of(method: &http::Method) -> Self {
+        Self::ALL.iter().copied().find(|known| known.as_str() == method.as_str()).unwrap_or(Self::Other)
+    }
+}
+
+label! {
+    /// A status that we answer with.
+    Status {
+        /// OK.
+        S200 = "200",
+        /// No Content.
+        S204 = "204",
+        /// Partial Content.
+        S206 = "206",
+        /// Moved Permanently: another region's caller.
+        S301 = "301",
+        /// Not Modified.
+        S304 = "304",
+        /// Temporary Redirect.
+        S307 = "307",
+        /// Bad Request.
+        S400 = "400",
+        /// Forbidden.
+        S403 = "403",
+        /// Not Found.
+        S404 = "404",
+        /// Method Not Allowed.
+        S405 = "405",
+        /// Request Timeout.
+        S408 = "408",
+        /// Conflict.
+        S409 = "409",
+        /// Length Required.
+        S411 = "411",
+        /// Precondition Failed.
+        S412 = "412",
+        /// Content Too Large.
+        S413 = "413",
+        /// Range Not Satisfiable.
+        S416 = "416",
+        /// Too Many Requests.
+        S429 = "429",
+        /// Request Header Fields Too Large.
+        S431 = "431",
+        /// Internal Server Error.
+        S500 = "500",
+        /// Not Implemented.
+        S501 = "501",
+        /// Service Unavailable.
+        S503 = "503",
+        /// Any other.
+        Other = "other",
+    }
+}
+
+impl Status {
+    /// The label of a status.
+    pub const fn of(status: u16) -> Self {
+        match status {
+            200 => Self::S200,
+            204 => Self::S204,
+            206 => Self::S206,
+            301 => Self::S301,
+            304 => Self::S304,
+            307 => Self::S307,
+            400 => Self::S400,
+            403 => Self::S403,
+            404 => Self::S404,
+            405 => Self::S405,
+            408 => Self::S408,
+            409 => Self::S409,
+            411 => Self::S411,
+            412 => Self::S412,
+            413 => Self::S413,
+            416 => Self::S416,
+            429 => Self::S429,
+            431 => Self::S431,
+            500 => Self::S500,
+            501 => Self::S501,
+            503 => Self::S503,
+            _ => Self::Other,
+        }
+    }
+}
+
+label! {
+    /// What became of an ended span.
+    SpanFate {
+        /// The collector took it.
+        Sent = "sent",
+        /// The queue was full.
+        QueueFull = "queue_full",
+        /// The collector could not be reached, or did not take the batch, in as many tries as there are.
+        Failed = "failed",
+        /// The collector took the batch and not this span.
+        Rejected = "rejected",
+    }
+}
+
+label! {
+    /// What is sent to a collector.
+    Signal {
+        /// Spans.
+        Traces = "traces",
+        /// Metrics.
+        Metrics = "metrics",
+    }
+}
+
+label! {
+    /// How a collector answered.
+    ExportOutcome {
+        /// It took the export.
+        Ok = "ok",
+        /// It did not answer in time.
+        Timeout = "timeout",
+        /// It could not be reached, or the connection broke.
+        Unreachable = "unreachable",
+        /// It asked to be tried later.
+        Busy = "busy",
+        /// It does not want this.
+        Refused = "refused",
+        /// It answered, and nobody understands what.
+        Garbled = "garbled",
     }
 }
 
@@ -344,6 +495,7 @@ impl<L: Label, T> fmt::Debug for By<L, T> {
 pub struct Metrics {
     pub(super) requests: By<Operation, By<StatusClass, Counter>>,
     pub(super) durations: By<Operation, Histogram>,
+    pub(super) http: By<Method, By<Status, Histogram>>,
     pub(super) body_bytes: By<Direction, Counter>,
     pub(super) in_flight: Gauge,
     pub(super) refusals: By<RefusalCode, Counter>,
@@ -351,7 +503,9 @@ pub struct Metrics {
     pub(super) store: By<StoreVerb, By<StoreOutcome, Counter>>,
     pub(super) store_durations: By<StoreVerb, Histogram>,
     pub(super) index: By<IndexVerb, Counter>,
+    pub(super) index_durations: By<IndexVerb, Histogram>,
     pub(super) keys: By<KeyVerb, By<StoreOutcome, Counter>>,
+    pub(super) key_durations: By<KeyVerb, Histogram>,
     pub(super) audit: By<AuditEvent, Counter>,
     pub(super) audit_commits: Histogram,
     pub(super) audit_sequence: Gauge,
@@ -361,6 +515,9 @@ pub struct Metrics {
     pub(super) connections_refused: Counter,
     pub(super) connections_timed_out: Counter,
     pub(super) handshakes_failed: Counter,
+    pub(super) spans: By<SpanFate, Counter>,
+    pub(super) spans_queued: Gauge,
+    pub(super) exports: By<Signal, By<ExportOutcome, Counter>>,
 }
 
 impl Metrics {
@@ -383,6 +540,11 @@ impl Metrics {
     /// Requests that are being served.
     pub fn in_flight(&self) -> &Gauge {
         &self.in_flight
+    }
+
+    /// An HTTP request was answered: its head after `took`.
+    pub fn http(&self, method: Method, status: u16, took: Duration) {
+        self.http.at(method).at(Status::of(status)).observe(took);
     }
 
     /// Requests that were refused, by reason.
@@ -414,6 +576,48 @@ impl Metrics {
     /// Round trips to the index.
     pub fn index_round_trips(&self, verb: IndexVerb) -> &Counter {
         self.index.at(verb)
+    }
+
+    /// Makes one round trip to the index: counted, timed, and with a span where the request is traced.
+    pub async fn round_trip<T, E>(
+        &self,
+        verb: IndexVerb,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        self.index.at(verb).increment();
+        let started = Instant::now();
+        let span = match verb {
+            IndexVerb::Read => Stage::IndexRead,
+            IndexVerb::Write => Stage::IndexWrite,
+        };
+        let done = stage(span, work).await;
+        self.index_durations.at(verb).observe(started.elapsed());
+        done
+    }
+
+    /// How long round trips to the index took.
+    pub fn index_durations(&self, verb: IndexVerb) -> &Histogram {
+        self.index_durations.at(verb)
+    }
+
+    /// How long calls to a key service took.
+    pub fn key_durations(&self, verb: KeyVerb) -> &Histogram {
+        self.key_durations.at(verb)
+    }
+
+    /// What became of ended spans.
+    pub fn spans(&self, fate: SpanFate) -> &Counter {
+        self.spans.at(fate)
+    }
+
+    /// Ended spans that wait to be sent.
+    pub fn spans_queued(&self) -> &Gauge {
+        &self.spans_queued
+    }
+
+    /// Requests to the collector, each try counted.
+    pub fn exports(&self, signal: Signal, outcome: ExportOutcome) -> &Counter {
+        self.exports.at(signal).at(outcome)
     }
 
     /// Calls to a key service.
