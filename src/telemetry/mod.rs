@@ -8,6 +8,7 @@ mod collector;
 pub mod event;
 mod expose;
 mod family;
+mod labels;
 mod logging;
 mod metrics;
 pub mod names;
@@ -17,10 +18,11 @@ mod trace;
 mod tracer;
 
 pub use collector::{Collector, CollectorError, CollectorSettings, Refresh};
+pub use labels::{ExportOutcome, Method, Signal, SpanFate, Status};
 pub use logging::{FILTER_VARIABLE, LogFormat, LoggingError, filter, init_logging};
 pub use metrics::{
-    AuditEvent, Counter, Direction, ExportOutcome, Gauge, Histogram, IndexVerb, KeyVerb, Method, Metrics,
-    Operation, RefusalCode, Signal, SpanFate, Status, StatusClass, StoreOutcome, StoreVerb,
+    AuditEvent, Counter, Direction, Gauge, Histogram, IndexVerb, KeyVerb, Metrics, Operation, RefusalCode,
+    StatusClass, StoreOutcome, StoreVerb,
 };
 pub use names::Stage;
 pub use redacted::Redacted;
