@@ -11,13 +11,14 @@ use tower::{Service, ServiceBuilder, service_fn};
 use crate::audit::Log;
 use crate::catalogue::Catalogue;
 use crate::layers::{
-    Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, TenantLimitsLayer, Timed,
+    Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, Telling,
+    TenantLimitsLayer, Timed, TraceLayer, TracedBody,
 };
 use crate::model::{Clock, Entropy, RegionId};
-use crate::ops::{Body, Operations, Recorded};
+use crate::ops::{Operations, Recorded};
 use crate::s3::Domains;
 use crate::shares::Shares;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Tracing};
 use crate::tenants::Directory;
 
 /// What the stack of one region is made of.
@@ -45,6 +46,10 @@ pub struct StackParts {
     pub strangers_per_s_max: u64,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Spans, if the region has a collector.
+    pub tracing: Option<Tracing>,
+    /// The line of each request in the log: none, at `debug` (`false`) or at `info`.
+    pub line: Option<bool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -57,7 +62,7 @@ pub struct StackParts {
 /// operation takes.
 pub fn stack<B>(
     parts: StackParts,
-) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send>
+) -> impl Service<Request<B>, Response = Response<TracedBody>, Error = Infallible, Future: Send>
 + Clone
 + Send
 + Unpin
@@ -78,12 +83,21 @@ where
         connections,
         strangers_per_s_max,
         metrics,
+        tracing,
+        line,
         clock,
         entropy,
     } = parts;
     let carry_out = operations.clone();
     let service = ServiceBuilder::new()
-        // First, so that whatever goes wrong below has an id and becomes an answer.
+        // Outermost: it sees every answer as the caller does, to the end of its body.
+        .layer(TraceLayer::new(Telling {
+            region: region.clone(),
+            metrics: Arc::clone(&metrics),
+            tracing,
+            line,
+        }))
+        // Above all that refuses, so that whatever goes wrong below has an id and becomes an answer.
         .layer(RespondLayer::new(region.as_str(), Arc::clone(&entropy), Arc::clone(&metrics)))
         // Before anything is parsed: a flood costs a counter, not work.
         .layer(LimitsLayer::new(in_flight_max))

@@ -12,12 +12,18 @@ use crate::server::{self, Server, TlsConfig, TlsFiles, load_tls, serve};
 use crate::settings::{self, Limits, RegionSettings};
 use crate::shares::{ShareLimits, Shares};
 use crate::stack::{StackParts, stack};
-use crate::telemetry::Shared;
+use crate::telemetry::{Shared, Tracing, event};
 
 use super::{Addresses, Running, Site, StartError, control, observe};
 
 /// Connections that control and observe take: people and probes, not load.
 const SMALL_CONNECTIONS_MAX: usize = 256;
+
+/// How the data listener's requests are told of.
+pub(super) struct Told {
+    pub(super) tracing: Option<Tracing>,
+    pub(super) line: Option<bool>,
+}
 
 /// Listens on all three addresses of `region`, then serves.
 pub(super) async fn listen(
@@ -25,6 +31,7 @@ pub(super) async fn listen(
     site: Arc<Site>,
     region: &RegionSettings,
     limits: &Limits,
+    told: Told,
 ) -> Result<Addresses, StartError> {
     let tls = match &region.tls {
         None => None,
@@ -55,6 +62,8 @@ pub(super) async fn listen(
         connections: shares(&site, Shared::Connections, limits.connections_max, limits.connections_max),
         strangers_per_s_max: limits.strangers_per_s_max,
         metrics: Arc::clone(site.metrics()),
+        tracing: told.tracing,
+        line: told.line,
         clock: Arc::clone(&site.parts.clock),
         entropy: Arc::clone(&site.parts.entropy),
     });
@@ -96,6 +105,8 @@ async fn bind(
     let failed = |source| StartError::Listen { region: region.id.clone(), listener, address, source };
     let socket = TcpListener::bind(address).await.map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
+    let tls = listener != "observe" && region.tls.is_some();
+    event::listening(listener, &region.id, bound, tls);
     Ok((socket, bound))
 }
 

@@ -238,6 +238,12 @@ impl Site {
         &self.parts.metrics
     }
 
+    /// Brings up to date what is read and not counted: before metrics are scraped or sent.
+    pub fn refresh_metrics(&self) {
+        let memory = self.vault.memory().used_bytes();
+        self.metrics().memory_used_bytes().set(i64::try_from(memory).unwrap_or(i64::MAX));
+    }
+
     /// Time, as its parts see it.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.parts.clock

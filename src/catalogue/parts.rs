@@ -1,11 +1,12 @@
 //! What a region is made of: its store, index, keys and audit log, and where each of them is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::class::Custody;
-use super::leaf::{Authority, Endpoint, parse};
+use super::leaf::{Authority, Endpoint, parse, parse_values};
 use crate::model::SecretRef;
 
 /// Where sealed blobs go.
@@ -182,6 +183,26 @@ impl Keys {
             Self::LocalFile(_) => Custody::Software,
         }
     }
+}
+
+/// Where metrics and traces are sent.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Telemetry {
+    /// The collector: OTLP over HTTP (`/v1/traces`, `/v1/metrics`).
+    #[serde(deserialize_with = "parse")]
+    pub otlp: Endpoint,
+    /// The CA that signs the collector's certificate, PEM; absent: the system's roots. A relative path stands under the
+    /// region's state directory.
+    pub ca_file: Option<PathBuf>,
+    /// What is sent with every export, such as `authorization`, by reference.
+    #[serde(default, deserialize_with = "parse_values")]
+    pub headers: BTreeMap<String, SecretRef>,
+}
+
+impl Telemetry {
+    /// Headers of one collector: authentication needs one, a tenant's name at the collector another.
+    pub const HEADERS_MAX: usize = 4;
 }
 
 /// Where decisions are recorded.

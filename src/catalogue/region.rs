@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::leaf::{Authority, Country, Day, Endpoint, parse, parse_list, parse_some};
-use super::parts::{Audit, Index, Keys, Store};
+use super::leaf::{Authority, Country, Day, Endpoint, parse, parse_list};
+use super::parts::{Audit, Index, Keys, Store, Telemetry};
 use crate::model::RegionId;
 
 /// One region: where it is, who runs it, what it may touch, where its bytes go.
@@ -41,8 +41,7 @@ pub struct Region {
     /// Where decisions are recorded.
     pub audit: Audit,
     /// Where metrics and traces are sent; absent: nowhere.
-    #[serde(default, deserialize_with = "parse_some")]
-    pub telemetry: Option<Endpoint>,
+    pub telemetry: Option<Telemetry>,
     /// Presets of retention bounds. An aid, not advice.
     #[serde(default)]
     pub regimes: Vec<Regime>,

@@ -90,9 +90,10 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::SelfTest(_) => FAILED,
-            StartError::RegionUnknown(_) | StartError::Tls { .. } | StartError::TlsKeyNotInFile { .. } => {
-                CONFIG
-            }
+            StartError::RegionUnknown(_)
+            | StartError::Tls { .. }
+            | StartError::TlsKeyNotInFile { .. }
+            | StartError::Collector { .. } => CONFIG,
             StartError::Listen { .. } => UNAVAILABLE,
             StartError::Site { .. } => return Self::site(error),
         };

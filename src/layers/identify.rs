@@ -9,7 +9,7 @@ use crate::audit::{Log, Stranger};
 use crate::auth::{Cause, Identified, Permitted};
 use crate::model::{Clock, RegionId};
 use crate::s3::{self, S3Error};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Stage, note};
 use crate::tenants::{Directory, Reason};
 
 use super::decode::Decoded;
@@ -57,6 +57,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Out = Permitted<B>;
+    const STAGE: Stage = Stage::Identify;
 
     async fn step(&self, request: Decoded<B>) -> Result<Permitted<B>, S3Error> {
         let Decoded { origin, parts, call, body } = request;
@@ -65,7 +66,11 @@ where
         }
         let now = self.clock.now();
         match Identified::identify(origin, &parts, call, body, &self.directory, &self.region, now) {
-            Ok(identified) => Ok(identified.authorise()),
+            Ok(identified) => {
+                let permitted = identified.authorise();
+                note::tenant(&permitted.caller().tenant().id);
+                Ok(permitted)
+            }
             Err(denied) => {
                 if let Some(kind) = stranger(denied.cause) {
                     self.log.count_stranger(kind);

@@ -41,8 +41,9 @@ pub(super) fn failure(error: &VaultError) -> Failure {
     let answer = answer(error);
     // That a share is used up is counted, not logged line by line: a flood must not fill the log.
     let is_counted = matches!(error, VaultError::Exhausted(_));
-    if answer.code().status().is_server_error() && !is_counted {
-        tracing::error!(error = event::chain(error), "an operation failed");
+    let status = answer.code().status();
+    if status.is_server_error() && !is_counted {
+        event::request_failed(status.as_u16(), error);
     }
     let outcome = if error.is_corruption() {
         Outcome::Corrupt

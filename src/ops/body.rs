@@ -178,7 +178,7 @@ impl http_body::Body for Body {
                 Some(Ok(Frame::data(bytes)))
             }
             Some(Err(error)) => {
-                tracing::error!(error = event::chain(&error), "an answer was broken off");
+                event::answer_broken_off(&error);
                 let outcome = if error.is_corruption() {
                     Outcome::Corrupt
                 } else {

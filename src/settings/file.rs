@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::limits::{LimitsFile, SEGMENT_BYTES};
-use super::{Limits, Listen, Problem, RegionSettings, Settings, Tls};
+use super::{Limits, Listen, Problem, RegionSettings, Settings, Telemetry, Tls};
 use crate::model::{RegionId, SecretRef};
 
 /// Where a region keeps its files unless told otherwise.
@@ -24,6 +24,8 @@ struct File {
     region: BTreeMap<Spanned<String>, Region>,
     #[serde(default)]
     limits: LimitsFile,
+    #[serde(default)]
+    telemetry: Telemetry,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +75,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Settings, Vec<Problem>> {
             overlay: file.overlay,
             regions: regions.into_iter().map(|(_, settings)| settings).collect(),
             limits,
+            telemetry: file.telemetry,
         }),
         _ => {
             reader.problems.sort();

@@ -104,4 +104,18 @@ limits! {
     /// How long a blob that nothing names any more is kept. Longer than the longest request and than the oldest index backup
     /// that may be restored: a restored index must find its blobs.
     reclaim_delay_s = 7 * 86_400, 0, 365 * 86_400;
+    /// How many of a million requests are traced, where a region has a collector.
+    telemetry_traced_per_million = 10_000, 0, 1_000_000;
+    /// Ended spans that wait for the collector; what comes while they fill the queue is dropped, and counted.
+    telemetry_spans_queued_max = 4_096, 16, 65_536;
+    /// One export, before it is sent.
+    telemetry_batch_bytes_max = 512 * KIB, 16 * KIB, 4 * MIB;
+    /// How long an ended span waits for others at most.
+    telemetry_interval_ms = 5_000, 10, 60_000;
+    /// How often metrics are sent.
+    telemetry_metrics_interval_ms = 15_000, 10, 300_000;
+    /// One try of one export.
+    telemetry_timeout_ms = 5_000, 50, 60_000;
+    /// How long the last exports may hold up the end of the process.
+    telemetry_flush_ms_max = 2_000, 0, 60_000;
 }

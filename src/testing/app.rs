@@ -12,10 +12,14 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 
 use crate::app::{self, Addresses, Parts, Running, Site};
-use crate::catalogue::{Audit, Catalogue, Index, Keys, LocalPath, Overlay, RegionOverlay, Source, Store};
-use crate::model::{ClassId, Clock, Credential, RegionId, SystemClock, SystemEntropy, Tenant, Unclassified};
+use crate::catalogue::{
+    Audit, Catalogue, Index, Keys, LocalPath, Overlay, RegionOverlay, Source, Store, Telemetry,
+};
+use crate::model::{
+    ClassId, Clock, Credential, RegionId, SecretRef, SystemClock, SystemEntropy, Tenant, Unclassified,
+};
 use crate::server::Drained;
-use crate::settings::{Limits, Listen, RegionSettings, Settings};
+use crate::settings::{self, Limits, Listen, RegionSettings, Settings};
 use crate::tenants::NewTenant;
 
 use super::{Tap, Taps};
@@ -44,6 +48,14 @@ pub struct Setup {
     pub store: Embedded,
     /// Limits.
     pub limits: Limits,
+    /// What is told of requests.
+    pub telemetry: settings::Telemetry,
+    /// The regions' collectors, as URLs of this machine; none: nothing is sent.
+    pub collectors: BTreeMap<RegionId, String>,
+    /// Who signs their certificates.
+    pub collector_ca: Option<PathBuf>,
+    /// What is sent to each of them beside the exports.
+    pub collector_headers: BTreeMap<String, SecretRef>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What the stores' faults follow from.
@@ -58,6 +70,10 @@ impl Default for Setup {
             regions: vec![region("fr"), region("us")],
             store: Embedded::Fs,
             limits: Limits::default(),
+            telemetry: settings::Telemetry::default(),
+            collectors: BTreeMap::new(),
+            collector_ca: None,
+            collector_headers: BTreeMap::new(),
             clock: Arc::new(SystemClock),
             seed: 1,
         }
@@ -254,6 +270,11 @@ fn catalogue(setup: &Setup) -> Catalogue {
             index: Some(Index::Sqlite(local("index/index.sqlite3"))),
             keys: Some(Keys::LocalFile(local("keys/roots"))),
             audit: Some(Audit { directory: "audit".into() }),
+            telemetry: setup.collectors.get(region).map(|otlp| Telemetry {
+                otlp: otlp.parse().expect("a collector's endpoint"),
+                ca_file: setup.collector_ca.clone(),
+                headers: setup.collector_headers.clone(),
+            }),
         };
         overlay.with(region.clone(), replaced)
     });
@@ -274,5 +295,6 @@ fn settings(dir: &Path, setup: &Setup) -> Settings {
         overlay: None,
         regions: regions.collect(),
         limits: setup.limits,
+        telemetry: setup.telemetry,
     }
 }

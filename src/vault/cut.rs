@@ -8,6 +8,7 @@ use crate::envelope::{BlobEntry, BodySealer, Sealed, SealedBody};
 use crate::index::BLOBS_PER_COMMIT_MAX;
 use crate::model::{BlobId, Checksum};
 use crate::placement::Placement;
+use crate::telemetry::{Stage, carry, stage};
 
 use super::debris::Debris;
 use super::memory::Lease;
@@ -135,7 +136,7 @@ impl Vault {
             &mut random(self.entropy()),
         )
         .map_err(VaultError::Seal)?;
-        feed.fill(&mut sealer, length.clear, self).await?;
+        stage(Stage::Seal, feed.fill(&mut sealer, length.clear, self)).await?;
         let padding = usize::try_from(length.padding).unwrap_or(usize::MAX);
         let body = sealer.finish(padding, &mut random(self.entropy())).map_err(VaultError::Seal)?;
         Ok((blob, body))
@@ -221,11 +222,11 @@ impl Uploads<'_> {
 
     fn begin(&mut self, at: Location, sealed: Sealed, lease: Option<Lease>) {
         let store = std::sync::Arc::clone(&self.vault.parts.store);
-        self.running.spawn(async move {
+        self.running.spawn(carry(async move {
             let done = store.put(&at, sealed).await;
             drop(lease);
             done
-        });
+        }));
     }
 
     async fn one(&mut self) -> Result<(), VaultError> {

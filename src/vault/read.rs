@@ -16,6 +16,7 @@ use crate::envelope::{
 use crate::index::{Lookup, VersionRow};
 use crate::model::{BlobId, BucketName, ByteRange, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp};
 use crate::placement::Placement;
+use crate::telemetry::{Stage, carry, stage};
 
 use super::memory::Lease;
 use super::sealing::{kms_key_id, meta_of};
@@ -147,7 +148,7 @@ impl Stored {
         if let Some(bytes) = reading.largest_bytes().await? {
             reading.lease = Some(memory.lease(&reading.fetcher.placement, bytes).await?);
         }
-        reading.advance().await?;
+        stage(Stage::Open, reading.advance()).await?;
         Ok(reading)
     }
 }
@@ -250,12 +251,12 @@ impl Reading {
         let Some(lease) = memory.try_lease(&self.fetcher.placement, memory_of(range)) else { return Ok(()) };
         let (fetcher, range) = (self.fetcher.clone(), range.clone());
         self.plan.take();
-        self.ahead = Some(Ahead(tokio::spawn(async move {
+        self.ahead = Some(Ahead(tokio::spawn(carry(async move {
             let fetched = fetcher.fetch(&range).await;
             // From here on the bytes are the current ones, which the read's own lease covers.
             drop(lease);
             fetched
-        })));
+        }))));
         Ok(())
     }
 }

@@ -136,7 +136,6 @@ impl SqliteIndex {
     }
 
     fn readers(&self) -> Result<&Readers, IndexError> {
-        self.metrics.index_round_trips(IndexVerb::Read).increment();
         if self.is_closed.load(Ordering::Acquire) { Err(IndexError::Closed) } else { Ok(&self.readers) }
     }
 
@@ -144,8 +143,7 @@ impl SqliteIndex {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(IndexError::Closed);
         }
-        self.metrics.index_round_trips(IndexVerb::Write).increment();
-        self.writer.change(mutation).await
+        self.metrics.round_trip(IndexVerb::Write, self.writer.change(mutation)).await
     }
 
     /// A file that was replaced or removed under us still answers through the open handles: only its name tells.
