@@ -1,4 +1,5 @@
 //! What several integration tests share.
 
 pub(crate) mod certificate;
+pub(crate) mod postgres;
 pub(crate) mod seaweed;
