@@ -154,7 +154,7 @@ mod tests {
         for here in ["127.0.0.1:5432", "localhost", "[::1]:5433", "127.9.9.9"] {
             assert!(parse(&format!("postgres://u@{here}/terroir")).is_ok(), "{here}");
         }
-        assert!(parse("postgres://u@/terroir?host=/run/postgresql").is_ok());
+        assert!(parse("postgres://u@localhost/terroir?host=/run/postgresql").is_ok());
         assert!(parse("postgres://u@localhost.example/terroir").is_err());
     }
 

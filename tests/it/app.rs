@@ -12,6 +12,7 @@ mod journeys;
 mod memory;
 mod multipart;
 mod placement;
+mod replicas;
 mod residency;
 
 use std::collections::BTreeMap;

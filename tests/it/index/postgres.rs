@@ -1,5 +1,10 @@
 //! The index in `PostgreSQL`: the contract on a real server, and what is this implementation's alone.
 
+mod cost;
+mod faults;
+mod life;
+mod races;
+
 use std::sync::Arc;
 use std::time::Duration;
 

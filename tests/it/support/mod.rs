@@ -2,4 +2,5 @@
 
 pub(crate) mod certificate;
 pub(crate) mod postgres;
+pub(crate) mod relay;
 pub(crate) mod seaweed;

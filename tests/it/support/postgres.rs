@@ -223,6 +223,11 @@ fn children(parent: u32) -> Vec<u32> {
     ids.filter(is_child).collect()
 }
 
+/// A connection to the server of `database`, but to another database.
+pub(crate) async fn operator(database: &Database) -> PgConnection {
+    connect(database.port, "postgres").await.unwrap()
+}
+
 async fn connect(port: u16, database: &str) -> sqlx::Result<PgConnection> {
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
