@@ -21,7 +21,7 @@ use crate::model::{Clock, Entropy, Environment, RegionId};
 use crate::telemetry::Metrics;
 use run::Inner;
 
-pub use super::sqlite::Opening;
+use super::sqlite::Opening;
 
 /// The schema that holds the index's tables: apart from whatever else the database holds.
 pub const INDEX_SCHEMA: &str = "terroir_index";

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proptest::test_runner::{Config, TestRunner};
 use terroir::database::Address;
-use terroir::index::{Index, IndexError, Opening, PostgresIndex, PostgresOptions};
+use terroir::index::{IndexError, Opening, PostgresIndex, PostgresOptions};
 use terroir::model::{ManualClock, SystemEntropy};
 
 use super::fixture::*;

@@ -166,7 +166,7 @@ async fn replicas_that_mint_one_key_at_once_end_with_one() {
         let mut keys = Vec::new();
         for minted in minting {
             let handle = minted.await.unwrap();
-            keys.push((handle.id, handle.epoch, handle.key.expose().to_owned()));
+            keys.push((handle.id(), handle.epoch(), handle.key().expose().to_owned()));
         }
         keys.dedup();
         assert_eq!(keys.len(), 1, "one key, and the same bytes of it, whoever made it");

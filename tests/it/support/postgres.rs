@@ -20,6 +20,9 @@ const START_MAX: Duration = Duration::from_mins(1);
 /// The superuser; connections from this machine are trusted.
 const USER: &str = "terroir";
 
+/// A server outlives the tests that share it for a moment. It must not hold open what they were given: locks of who ran them.
+const CLOSED: &str = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-\n";
+
 /// Ends the server when nobody holds the lock of users any more, also if every test process was killed; then removes its files.
 /// Between two tests nobody may hold it for a moment, so it looks twice.
 const SHARED_KEEPER: &str = r#"dir=$1
@@ -295,7 +298,10 @@ fn init(dir: &Path) {
 
 fn spawn(dir: &Path, port: u16, settings: &[&str]) -> Child {
     let log = OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
-    let mut server = program("postgres");
+    let mut server = Command::new("sh");
+    server.args(["-c", &format!("{CLOSED}exec \"$@\""), "sh"]);
+    let postgres = program("postgres");
+    server.arg(postgres.get_program()).args(postgres.get_args()).current_dir("/");
     server.arg("-D").arg(dir.join("data"));
     let usual = [
         &format!("port={port}"),
@@ -317,7 +323,12 @@ fn spawn(dir: &Path, port: u16, settings: &[&str]) -> Child {
 
 fn keeper(script: &str, dir: &Path, stdin: Stdio) -> Child {
     let mut keeper = Command::new("setsid");
-    keeper.args(["sh", "-c", script, "sh"]).arg(dir).stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
+    keeper
+        .args(["sh", "-c", &format!("{CLOSED}{script}"), "sh"])
+        .arg(dir)
+        .stdin(stdin)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     keeper.spawn().unwrap()
 }
 

@@ -88,9 +88,10 @@ async fn a_server_killed_mid_commit_keeps_what_it_acknowledged_and_tears_nothing
         println!("round {round}: killed with {unanswered} unanswered of {}", tried.len() - before);
         audit(&index, &tried).await;
         put(&*index, "records", &format!("after/{round}")).await;
-        let kept =
-            index.delete(OURS, &bucket("records"), &key(&format!("after/{round}")), Precondition::None, NOW);
-        kept.await.unwrap();
+        index
+            .delete(OURS, &bucket("records"), &key(&format!("after/{round}")), Precondition::None, NOW)
+            .await
+            .unwrap();
     }
 }
 

@@ -192,8 +192,9 @@ async fn a_bucket_is_deleted_or_written_never_both() {
             tokio::spawn(async move { other.delete_bucket(&bucket("records"), OURS).await.unwrap() });
         match (put.await.unwrap(), delete.await.unwrap()) {
             (PutOutcome::Committed { .. }, DeleteBucket::NotEmpty) => {
-                let gone = replicas[0].delete(OURS, &bucket("records"), &key("a"), Precondition::None, NOW);
-                assert!(matches!(gone.await.unwrap(), DeleteOutcome::Deleted { .. }));
+                let (name, a) = (bucket("records"), key("a"));
+                let gone = replicas[0].delete(OURS, &name, &a, Precondition::None, NOW).await.unwrap();
+                assert!(matches!(gone, DeleteOutcome::Deleted { .. }));
                 assert_eq!(
                     replicas[0].delete_bucket(&bucket("records"), OURS).await.unwrap(),
                     DeleteBucket::Deleted
