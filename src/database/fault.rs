@@ -10,6 +10,9 @@ pub enum Fault {
     /// The statement was sent and no answer came. A change may or may not have happened.
     #[error("the connection was lost: {0}")]
     Lost(String),
+    /// The statement was sent and the server is silent. The same as [`Lost`](Self::Lost), but asking again would only wait again.
+    #[error("the database did not answer in time")]
+    Silent,
     /// There was no connection to send it over, or its transaction was never committed. Nothing happened.
     #[error("no connection to the database: {0}")]
     Unreachable(String),
@@ -82,7 +85,7 @@ impl Fault {
             sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => false,
             _ => true,
         };
-        is_fatal || matches!(self, Self::Lost(_) | Self::Unreachable(_))
+        is_fatal || matches!(self, Self::Lost(_) | Self::Silent | Self::Unreachable(_))
     }
 }
 

@@ -275,7 +275,7 @@ impl Lease {
                 *is_sound = !fault.ends_connection(&error);
                 fault
             }
-            Err(_) => Fault::Lost(String::from("no answer in time")),
+            Err(_) => Fault::Silent,
         };
         if !*is_sound {
             // The others that wait were made to the same server; they are likely as dead.
@@ -301,6 +301,7 @@ impl Drop for Lease {
 fn never_sent(fault: Fault) -> Fault {
     match fault {
         Fault::Lost(why) => Fault::Unreachable(why),
+        Fault::Silent => Fault::Unreachable(Fault::Silent.to_string()),
         fault => fault,
     }
 }

@@ -300,6 +300,6 @@ impl Index for PostgresIndex {
     }
 
     async fn close(&self) {
-        self.inner.pool.close().await;
+        self.inner.close().await;
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgRow;
+use tokio_util::task::TaskTracker;
 
 use super::PostgresOptions;
 use super::row::{blob_ids, to_signed};
@@ -29,6 +30,8 @@ pub(super) struct Inner {
     attempts_max: u32,
     entropy: Arc<dyn Entropy>,
     metrics: Arc<Metrics>,
+    /// Changes under way, whoever still waits for them.
+    changes: TaskTracker,
 }
 
 /// What changes are made with.
@@ -96,7 +99,16 @@ impl Inner {
             attempts_max: options.attempts_max.max(1),
             entropy,
             metrics: Arc::clone(&options.metrics),
+            changes: TaskTracker::new(),
         }
+    }
+
+    /// Finishes the changes under way, refuses new ones, closes the connections.
+    pub(super) async fn close(&self) {
+        self.changes.close();
+        // Bounded by the bounds of every change's attempts.
+        self.changes.wait().await;
+        self.pool.close().await;
     }
 
     /// All rows of a question. One statement, so one moment of the database.
@@ -120,8 +132,14 @@ impl Inner {
 
     /// Makes a change; it goes on if its caller leaves.
     pub(super) async fn change<C: Change>(self: &Arc<Self>, change: C) -> Result<C::Out, IndexError> {
+        if self.changes.is_closed() {
+            return Err(IndexError::Closed);
+        }
         let inner = Arc::clone(self);
-        tokio::spawn(async move { inner.attempts(change).await }).await.unwrap_or(Err(IndexError::Ambiguous))
+        self.changes
+            .spawn(async move { inner.attempts(change).await })
+            .await
+            .unwrap_or(Err(IndexError::Ambiguous))
     }
 
     async fn attempts<C: Change>(&self, mut change: C) -> Result<C::Out, IndexError> {
@@ -146,8 +164,8 @@ impl Inner {
                         return Err(self.taken(change.blobs()).await);
                     }
                 }
-                Err(Problem::Fault(Fault::Lost(why))) => {
-                    tracing::error!(why, "the outcome of an index commit is unknown");
+                Err(Problem::Fault(fault @ (Fault::Lost(_) | Fault::Silent))) => {
+                    tracing::error!(%fault, "the outcome of an index commit is unknown");
                     return Err(IndexError::Ambiguous);
                 }
                 Err(Problem::Fault(fault)) => return Err(index_error(fault)),

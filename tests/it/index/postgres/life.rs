@@ -191,7 +191,7 @@ async fn a_damaged_row_is_an_error_not_an_absence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobodys_temporary_table_stands_before_ours() {
+async fn tables_of_the_same_name_elsewhere_are_not_ours() {
     let database = shared().database().await;
     let index = open(&database).await;
     make_bucket(&index, "records").await;
