@@ -65,7 +65,7 @@ pub const BLOB_IDS_MAX: usize = 10_240;
 pub trait Index: Send + Sync + fmt::Debug {
     // ---- buckets ----
 
-    /// Makes a bucket, unless its name is taken in this region. 1 round trip.
+    /// Makes a bucket, unless its name is taken in this region. 1 round trip; in `PostgreSQL` 6, under a lock.
     async fn create_bucket(
         &self,
         name: &BucketName,
@@ -202,7 +202,8 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// Makes the chosen parts, ascending by number and each with the tag the client named, the current version of the
     /// upload's key. `new.version` must be the upload's. Unchosen parts' blobs go to reclaim. 1 round trip.
     ///
-    /// `new.size` must be the sum of the chosen parts' sizes, or nothing is changed ([`IndexError::Invalid`]).
+    /// `new.size` must be the sum of the chosen parts' sizes, or nothing is changed ([`IndexError::Invalid`]). In `PostgreSQL` 8
+    /// round trips, under a lock of the upload.
     async fn complete_upload(
         &self,
         upload: UploadId,
