@@ -68,7 +68,9 @@ impl Replicas {
                 }
             }
         }
-        files.retain(|path| !path.starts_with(self.dir.path().join("store/temp")));
+        // What says whose the folder is, and writes under way, are no blobs.
+        let store = self.dir.path().join("store");
+        files.retain(|path| !path.starts_with(store.join("temp")) && *path != store.join("region"));
         files
     }
 }

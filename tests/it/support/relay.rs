@@ -101,7 +101,10 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State, mu
     }
 }
 
-/// Where the client's messages begin: a length without a type first (start-up), then a type and a length each.
+/// The question whether the server speaks TLS, which comes before the start-up message (protocol version 3, "SSLRequest").
+const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
+
+/// Where the client's messages begin: first a length and a code (start-up), then a type and a length each.
 #[derive(Debug, Default)]
 struct Frames {
     head: Vec<u8>,
@@ -122,12 +125,15 @@ impl Frames {
             }
             self.head.push(rest[0]);
             rest = &rest[1..];
-            let wanted = if self.is_started { 5 } else { 4 };
-            if self.head.len() == wanted {
-                let length = u32::from_be_bytes(self.head[wanted - 4..].try_into().unwrap()) as usize;
-                turns += u64::from(self.is_started && matches!(self.head[0], b'S' | b'Q'));
-                self.skip = length - 4;
-                self.is_started = true;
+            let length =
+                |at: usize, head: &[u8]| u32::from_be_bytes(head[at..at + 4].try_into().unwrap()) as usize;
+            if self.is_started && self.head.len() == 5 {
+                turns += u64::from(matches!(self.head[0], b'S' | b'Q'));
+                self.skip = length(1, &self.head) - 4;
+                self.head.clear();
+            } else if !self.is_started && self.head.len() == 8 {
+                self.skip = length(0, &self.head) - 8;
+                self.is_started = self.head[4..] != SSL_REQUEST;
                 self.head.clear();
             }
         }
@@ -141,8 +147,10 @@ fn turns_are_counted_however_the_bytes_are_cut() {
         let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
         [&[kind][..], &length, body].concat()
     };
-    let start_up = [&12_u32.to_be_bytes()[..], b"SQSQSQSQ"].concat();
+    let ssl_request = [&8_u32.to_be_bytes()[..], &SSL_REQUEST].concat();
+    let start_up = [&16_u32.to_be_bytes()[..], &[0, 3, 0, 0], b"SQSQSQSQ"].concat();
     let stream = [
+        ssl_request,
         start_up,
         message(b'P', b"SSSSQQQQ"),
         message(b'B', &[b'S'; 300]),
