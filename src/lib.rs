@@ -13,6 +13,7 @@ pub mod auth;
 pub mod blobs;
 pub mod catalogue;
 pub mod cli;
+pub mod database;
 pub mod egress;
 pub mod envelope;
 pub mod index;

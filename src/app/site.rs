@@ -7,17 +7,18 @@ use std::time::Duration;
 use crate::audit::{AuditError, AuditKeys, Decision, Log, Options, Recorded, Source, Verdict};
 use crate::blobs::{BlobStore, ProbeError, ProbeReport, probe};
 use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
-use crate::index::{Index, IndexError, Opening, SqliteIndex, SqliteOptions};
+use crate::database::{Address, AddressError};
+use crate::index::{Index, IndexError, Opening, PostgresIndex, PostgresOptions, SqliteIndex, SqliteOptions};
 use crate::keys::{
-    KekSpec, KeysError, LocalFileKms, MeteredKms, Ring, RingParts, RingSettings, RootFileError, RootScope,
-    SqliteKeyStore, StoreError,
+    KekSpec, KeyStore, KeysError, LocalFileKms, MeteredKms, PostgresKeyStore, Ring, RingParts, RingSettings,
+    RootFileError, RootScope, SqliteKeyStore, StoreError,
 };
 use crate::model::{
     BucketName, Clock, Entropy, EntropyError, Environment, RegionId, Tenant, TenantCode, TenantStatus,
     Unclassified, Weight,
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
-use crate::settings::{Limits, RegionSettings, SecretError};
+use crate::settings::{Limits, RegionSettings, SecretError, read_secret};
 use crate::telemetry::Metrics;
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
 use crate::vault::{Classes, Memory, MemoryLimits, Treatment, Vault, VaultError, VaultParts, VaultSettings};
@@ -106,6 +107,15 @@ pub enum SiteError {
     /// Root keys in files.
     #[error("the root keys do not open")]
     RootFile(#[from] RootFileError),
+    /// The URL of a database.
+    #[error("the connection URL of the {what} may not be used")]
+    Address {
+        /// Of the index or the key store.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: AddressError,
+    },
     /// The key store.
     #[error("the key store does not open")]
     KeyStore(#[from] StoreError),
@@ -377,10 +387,16 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     let place =
         parts.region.facets.keys.countries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let kms = LocalFileKms::open(directory, place, Arc::clone(&parts.clock), Arc::clone(&parts.entropy))?;
-    let store = SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?;
+    let store: Arc<dyn KeyStore> = match &parts.region.key_store {
+        catalogue::KeyStore::File => Arc::new(SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?),
+        catalogue::KeyStore::Postgres(database) => {
+            let address = address(database, "key store")?;
+            Arc::new(PostgresKeyStore::open(address, parts.clock.as_ref()).await?)
+        }
+    };
     let ring_parts = RingParts {
         kms: Arc::new(MeteredKms::new(kms, Arc::clone(&parts.metrics))),
-        store: Arc::new(store),
+        store,
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),
     };
@@ -388,11 +404,40 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     Ok(Ring::open(ring_parts, settings, &[]).await?)
 }
 
+/// The connection URL that a secret holds, if it leads where the region file says.
+fn address(database: &catalogue::Postgres, what: &'static str) -> Result<Address, SiteError> {
+    let url = read_secret(&database.url)?;
+    let wrong = |source| SiteError::Address { what, source };
+    let address = Address::parse(&url).map_err(wrong)?;
+    let (host, port) = (database.host.host(), database.host.port());
+    let declared = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    address.must_lead_to(&declared).map_err(wrong)?;
+    Ok(address)
+}
+
 async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
-    let path = match &parts.region.index {
-        catalogue::Index::Sqlite(local) => under(&parts.settings.state_dir, &local.path),
-        catalogue::Index::Postgres(_) => return Err(SiteError::NotBuilt { what: "index", kind: "postgres" }),
-    };
+    match &parts.region.index {
+        catalogue::Index::Sqlite(local) => {
+            open_sqlite(parts, under(&parts.settings.state_dir, &local.path)).await
+        }
+        catalogue::Index::Postgres(database) => open_postgres(parts, address(database, "index")?).await,
+    }
+}
+
+async fn open_postgres(parts: &SiteParts, address: Address) -> Result<Arc<dyn Index>, SiteError> {
+    let limits = &parts.limits;
+    let (region, environment) = (parts.region.id.clone(), parts.environment.clone());
+    let mut options = PostgresOptions::new(address, region, environment, Opening::CreateIfMissing);
+    options.reclaim_delay = Duration::from_secs(limits.reclaim_delay_s);
+    options.pool.connections_max = u32::try_from(limits.index_connections_max).unwrap_or(u32::MAX);
+    options.pool.acquire_ms_max = limits.index_acquire_ms_max;
+    options.pool.statement_ms_max = limits.index_statement_ms_max;
+    options.metrics = Arc::clone(&parts.metrics);
+    let entropy = Arc::clone(&parts.entropy);
+    Ok(Arc::new(PostgresIndex::open(options, parts.clock.as_ref(), entropy).await?))
+}
+
+async fn open_sqlite(parts: &SiteParts, path: PathBuf) -> Result<Arc<dyn Index>, SiteError> {
     if let Some(folder) = path.parent() {
         make_private(folder)?;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::leaf::{Endpoint, parse_some};
-use super::parts::{Audit, Index, Keys, LocalPath, Store, Telemetry};
+use super::parts::{Audit, Index, KeyStore, Keys, LocalPath, Store, Telemetry};
 use super::region::{FacetName, Overlaid, Region};
 use super::{Authority, Catalogue, Finding, Severity};
 use crate::model::RegionId;
@@ -35,6 +35,8 @@ pub struct RegionOverlay {
     pub index: Option<Index>,
     /// The root keys.
     pub keys: Option<Keys>,
+    /// The store of wrapped keys. Where `keys` is replaced and this is not, it is the file beside them.
+    pub key_store: Option<KeyStore>,
     /// The audit log's folder.
     pub audit: Option<Audit>,
     /// A collector of metrics and traces on this machine.
@@ -121,6 +123,7 @@ impl Overlay {
             store: Some(Store::Fs(local("store"))),
             index: Some(Index::Sqlite(local("index/index.sqlite3"))),
             keys: Some(Keys::LocalFile(local("keys/roots"))),
+            key_store: None,
             audit: Some(Audit { directory: "audit".into() }),
             telemetry: None,
         };
@@ -198,7 +201,15 @@ fn apply(region: &Region, with: &RegionOverlay, overlay: &Overlay) -> Result<Reg
     if let Some(keys) = &with.keys {
         note("keys", region.keys.kind().into(), keys.kind().into());
         made.keys = keys.clone();
+        made.key_store = KeyStore::File;
         made.facets.named_mut(FacetName::Keys).hosts.clear();
+    }
+    if let Some(store) = &with.key_store {
+        let hosts: Vec<Authority> = store.hosts().into_iter().cloned().collect();
+        stays(&hosts.iter().collect::<Vec<_>>(), "key store")?;
+        note("key-store", region.key_store.kind().into(), store.kind().into());
+        made.key_store = store.clone();
+        made.facets.named_mut(FacetName::Keys).hosts = hosts;
     }
     if let Some(audit) = &with.audit {
         note("audit", "as filed".into(), "local".into());

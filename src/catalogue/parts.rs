@@ -134,7 +134,9 @@ impl Index {
 
     /// Whether this build has a driver for it.
     pub fn is_built(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
+        match self {
+            Self::Sqlite(_) | Self::Postgres(_) => true,
+        }
     }
 
     /// The hosts it connects to.
@@ -156,6 +158,38 @@ pub struct Postgres {
     /// Where the connection URL, which holds the password, is kept.
     #[serde(deserialize_with = "parse")]
     pub url: SecretRef,
+}
+
+/// Where wrapped keys go: what opens them is elsewhere, and their backups are others than the index's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum KeyStore {
+    /// In a file beside the folder of the root keys: for one replica.
+    #[default]
+    File,
+    /// In a database: for several replicas. It may be the index's, where it has a schema of its own.
+    Postgres(Postgres),
+}
+
+impl KeyStore {
+    /// Every kind, as files spell it.
+    pub const KINDS: [&str; 2] = ["file", "postgres"];
+
+    /// The kind, as files spell it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// The hosts it connects to.
+    pub fn hosts(&self) -> Vec<&Authority> {
+        match self {
+            Self::File => vec![],
+            Self::Postgres(database) => vec![&database.host],
+        }
+    }
 }
 
 /// Where root keys are.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::leaf::{Authority, Country, Day, Endpoint, parse, parse_list};
-use super::parts::{Audit, Index, Keys, Store, Telemetry};
+use super::parts::{Audit, Index, KeyStore, Keys, Store, Telemetry};
 use crate::model::RegionId;
 
 /// One region: where it is, who runs it, what it may touch, where its bytes go.
@@ -38,6 +38,9 @@ pub struct Region {
     pub index: Index,
     /// Where root keys are.
     pub keys: Keys,
+    /// Where wrapped keys go; absent: a file beside the root keys.
+    #[serde(default)]
+    pub key_store: KeyStore,
     /// Where decisions are recorded.
     pub audit: Audit,
     /// Where metrics and traces are sent; absent: nowhere.

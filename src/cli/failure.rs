@@ -71,6 +71,7 @@ impl From<SiteError> for Failure {
             SiteError::Folder { .. } => IO,
             SiteError::NotBuilt { .. }
             | SiteError::Secret(_)
+            | SiteError::Address { .. }
             | SiteError::Probe(_)
             | SiteError::Refused(_) => CONFIG,
             SiteError::Store(_) | SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => {

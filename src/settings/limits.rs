@@ -101,6 +101,12 @@ limits! {
     memory_waiters_max = 1_000, 1, 100_000;
     /// Plaintext of one blob: a whole number of 64 KiB segments.
     blob_bytes_max = 8 * MIB, SEGMENT_BYTES, 8 * MIB;
+    /// Connections of one process to an index in a database. Together, those of all replicas must stay below what the server takes.
+    index_connections_max = 16, 1, 1_000;
+    /// How long a request waits for a free one of them.
+    index_acquire_ms_max = 5_000, 10, 60_000;
+    /// How long one statement of the index may run in the database, its waiting for locks included.
+    index_statement_ms_max = 10_000, 10, 60_000;
     /// How long a blob that nothing names any more is kept. Longer than the longest request and than the oldest index backup
     /// that may be restored: a restored index must find its blobs.
     reclaim_delay_s = 7 * 86_400, 0, 365 * 86_400;

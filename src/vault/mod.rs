@@ -86,6 +86,7 @@ pub struct VaultSettings {
 pub struct Vault {
     parts: Arc<VaultParts>,
     sweeper: Sweeper,
+    recent: Arc<uploads::RecentUploads>,
 }
 
 impl Vault {
@@ -93,7 +94,7 @@ impl Vault {
     pub fn new(parts: VaultParts) -> Self {
         let sweeper =
             Sweeper::start(Arc::clone(&parts.index), Arc::clone(&parts.clock), parts.settings.reclaim_delay);
-        Self { parts: Arc::new(parts), sweeper }
+        Self { parts: Arc::new(parts), sweeper, recent: Arc::default() }
     }
 
     /// The region whose records these are.

@@ -6,6 +6,7 @@
 
 mod complete;
 mod descriptor;
+mod recent;
 
 use bytes::Bytes;
 
@@ -26,6 +27,7 @@ use crate::envelope::Closed;
 
 pub use complete::{ChosenPart, Completion, Whole};
 use descriptor::{PartDescriptor, UploadDescriptor};
+pub(super) use recent::RecentUploads;
 
 /// Blobs a part may have: 5 GiB in blobs of 64 KiB. Part `n` has the ordinals from `n · 2^17` on, so that ordinals ascend
 /// with part numbers (at most 10,000 · 2^17 < 2^32).
@@ -131,7 +133,10 @@ impl Vault {
         upload: UploadId,
     ) -> Result<ClassId, VaultError> {
         match self.parts.index.upload(tenant, bucket, key, upload).await? {
-            UploadLookup::Open(row) => Ok(row.class),
+            UploadLookup::Open(row) => {
+                self.recent.remember(&row);
+                Ok(row.class)
+            }
             UploadLookup::Completed(done) => match done.row {
                 Some(row) => Ok(row.class),
                 None => Err(VaultError::NoSuchUpload),
@@ -266,6 +271,9 @@ impl Vault {
         key: &ObjectKey,
         upload: UploadId,
     ) -> Result<OpenedUpload, VaultError> {
+        if let Some(row) = self.recent.take(decided.tenant_code(), (bucket, key), upload) {
+            return self.open_upload_row(decided, row).await;
+        }
         match self.parts.index.upload(decided.tenant_code(), bucket, key, upload).await? {
             UploadLookup::Open(row) => self.open_upload_row(decided, *row).await,
             UploadLookup::Completed(_) | UploadLookup::NoUpload => Err(VaultError::NoSuchUpload),

@@ -2,6 +2,7 @@
 
 mod contract;
 mod fixture;
+mod postgres;
 mod reference;
 
 use std::io::{BufRead, BufReader};
@@ -90,7 +91,7 @@ fn sqlite_answers_as_a_plain_map_does() {
 }
 
 /// Back to an index without buckets, versions or queued blobs.
-async fn empty(index: &SqliteIndex) {
+async fn empty(index: &dyn Index) {
     let all = page(index, "records", &request("", "", None, 1000)).await;
     let keys = all.entries.into_iter().map(|entry| entry.key).collect();
     index.delete_many(OURS, &bucket("records"), keys, NOW).await.unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Problem};
 use crate::catalogue::decode::Located;
-use crate::catalogue::{Authority, Endpoint, FacetName, Index, Keys, Region, Store, Telemetry};
+use crate::catalogue::{Authority, Endpoint, FacetName, Index, KeyStore, Keys, Region, Store, Telemetry};
 use crate::model::BucketName;
 
 pub(super) fn stem_is_id(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
@@ -93,6 +93,8 @@ fn connections(region: &Region) -> Vec<(FacetName, &'static str, &Authority)> {
             connections.push((FacetName::Index, "index.postgres.host", &database.host));
         }
     }
+    let keys = region.key_store.hosts().into_iter();
+    connections.extend(keys.map(|host| (FacetName::Keys, "key-store.postgres.host", host)));
     let collector = region.telemetry.iter();
     connections.extend(collector.map(|sent| (FacetName::Telemetry, "telemetry.otlp", sent.otlp.authority())));
     connections
@@ -261,6 +263,19 @@ pub(super) fn driver_is_built(file: &Located<Region>, _: &Context<'_>) -> Vec<Pr
             Problem::new(format!("{part}.{kind}"), message, "serve it with a build that has one, or under an overlay")
         })
         .collect()
+}
+
+/// A replica that keeps its wrapped keys to itself cannot open what the others sealed.
+pub(super) fn key_store_is_shared(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let is_alone = matches!(file.value.index, Index::Postgres(_)) && file.value.key_store == KeyStore::File;
+    let problem = || {
+        Problem::new(
+            "index.postgres",
+            "the index is for several replicas, but each keeps its wrapped keys in a file of its own",
+            "add [key-store.postgres], or run one replica",
+        )
+    };
+    is_alone.then(problem).into_iter().collect()
 }
 
 /// A backup of one must not carry another: keys beside what they open are no keys.
