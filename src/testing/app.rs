@@ -13,7 +13,8 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 
 use crate::app::{self, Addresses, Parts, Running, Site};
 use crate::catalogue::{
-    Audit, Catalogue, Index, KeyStore, Keys, LocalPath, Overlay, Postgres, RegionOverlay, Source, Store, Telemetry,
+    Audit, Catalogue, Index, KeyStore, Keys, LocalPath, Overlay, Postgres, RegionOverlay, Source, Store,
+    Telemetry,
 };
 use crate::model::{
     ClassId, Clock, Credential, RegionId, SecretRef, SystemClock, SystemEntropy, Tenant, Unclassified,
