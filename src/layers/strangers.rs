@@ -7,6 +7,9 @@ use crate::model::{Clock, Timestamp};
 use crate::s3::{Code, S3Error};
 use crate::telemetry::Metrics;
 
+/// The half of the window that counts.
+const COUNT: u64 = 0xffff_ffff;
+
 /// Strangers' requests of one second.
 ///
 /// A request is a stranger's here if its key id, still unproven, is not an active credential's. Above the rate such a request
@@ -14,7 +17,7 @@ use crate::telemetry::Metrics;
 /// active; the codes `InvalidAccessKeyId` and `SignatureDoesNotMatch` tell it anyway, as they do everywhere in S3.
 #[derive(Debug)]
 pub(super) struct Strangers {
-    per_s_max: u32,
+    per_s_max: u64,
     /// The second (low half of its number), and how many came in it.
     window: AtomicU64,
     clock: Arc<dyn Clock>,
@@ -23,7 +26,6 @@ pub(super) struct Strangers {
 
 impl Strangers {
     pub(super) fn new(per_s_max: u64, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        let per_s_max = u32::try_from(per_s_max).unwrap_or(u32::MAX);
         Self { per_s_max, window: AtomicU64::new(0), clock, metrics }
     }
 
@@ -37,15 +39,15 @@ impl Strangers {
     }
 
     /// How many came in this second, this one counted.
-    fn came(&self, now: Timestamp) -> u32 {
+    fn came(&self, now: Timestamp) -> u64 {
         let second = (now.millis() / 1000) << 32;
         let next = |window: u64| {
-            let count = if window & !u64::from(u32::MAX) == second { window as u32 } else { 0 };
-            second | u64::from(count.saturating_add(1))
+            let count = if window & !COUNT == second { window & COUNT } else { 0 };
+            second | (count + 1).min(COUNT)
         };
         let update =
             self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |window| Some(next(window)));
-        next(update.unwrap_or_else(|window| window)) as u32
+        next(update.unwrap_or_else(|window| window)) & COUNT
     }
 }
 

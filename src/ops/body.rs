@@ -67,6 +67,7 @@ impl Body {
     }
 
     /// Holds `share` for as long as the body lasts: a slow reader's request is in flight until it has read.
+    #[must_use]
     pub fn holding(mut self, share: Share) -> Self {
         self.shares.push(share);
         self

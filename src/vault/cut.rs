@@ -152,6 +152,10 @@ impl Vault {
     }
 
     /// Cuts `feed` into body blobs and uploads them, a few at a time; returns their entries once all are durable.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a cut needs, from three callers; a struct of them would be made to be taken apart"
+    )]
     pub(super) async fn cut<S: Source>(
         &self,
         placement: &Placement,
