@@ -213,7 +213,7 @@ pub trait Index: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> Result<CompleteOutcome, IndexError>;
 
-    /// Gives up an upload. 1 round trip.
+    /// Gives up an upload. 1 round trip; in `PostgreSQL` 4, under a lock of the upload.
     async fn abort_upload(
         &self,
         tenant: TenantCode,

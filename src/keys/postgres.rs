@@ -273,6 +273,7 @@ fn integer(value: u64) -> Result<i64, StoreError> {
 }
 
 /// A fault names no values.
+#[expect(clippy::needless_pass_by_value, reason = "a step of map_err")]
 fn failed(fault: Fault) -> StoreError {
     StoreError::Unavailable(fault.to_string())
 }

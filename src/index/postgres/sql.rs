@@ -198,14 +198,14 @@ pub(super) const PART_PUT: &str = "WITH target AS (SELECT bucket_no, owner FROM 
      SELECT t.owner, (SELECT state FROM open) AS state, (SELECT etag FROM old) AS old_etag, \
         (SELECT count(*) FROM done) AS count FROM target t";
 
-/// The upload that a Complete is about, locked against parts that come late. $1 upload.
+/// The upload that a Complete or an abort is about, locked against parts that come late. $1 upload.
 pub(super) const UPLOAD_LOCK: &str = "SELECT u.state FROM uploads u WHERE u.upload_id = $1 FOR UPDATE";
 /// $1 upload, $2 its version, $3 numbers not chosen, $4 due.
 pub(super) const UPLOAD_CLEAR: &str = "WITH freed AS (UPDATE blobs f SET due_ms = $4, reason = 5 \
         WHERE f.version_id = $2 AND f.part = ANY($3) AND f.due_ms IS NULL RETURNING f.blob_id) \
      DELETE FROM parts WHERE upload_id = $1";
 
-/// $1 bucket, $2 key, $3 upload, $4 tenant, $5 due. A part that was being put breaks the reference, and this is asked again.
+/// $1 bucket, $2 key, $3 upload, $4 tenant, $5 due. After [`UPLOAD_LOCK`].
 pub(super) const UPLOAD_ABORT: &str = "WITH target AS (SELECT b.owner, u.upload_id, u.version_id, u.state FROM buckets b \
         LEFT JOIN uploads u ON u.upload_id = $3 AND u.bucket_no = b.bucket_no AND u.key = $2 WHERE b.name = $1), \
      gone AS (DELETE FROM uploads u USING target t WHERE t.owner = $4 AND u.upload_id = t.upload_id AND u.state = 0 \

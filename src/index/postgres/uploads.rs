@@ -269,7 +269,8 @@ impl Complete {
     }
 }
 
-/// [`crate::index::Index::abort_upload`].
+/// [`crate::index::Index::abort_upload`]. The upload is locked by a statement of its own: the one after it sees every part that was
+/// put until then, while a single one would see those of the moment before it had to wait.
 pub(super) struct Abort {
     pub(super) tenant: TenantCode,
     pub(super) bucket: BucketName,
@@ -282,6 +283,8 @@ impl Change for Abort {
     type Out = AbortOutcome;
 
     async fn attempt(&mut self, lease: &mut Lease, context: Context) -> Attempt<AbortOutcome> {
+        lease.begin().await?;
+        lease.row(sqlx::query(sql::UPLOAD_LOCK).bind(&self.upload.as_bytes()[..])).await?;
         let abort = sqlx::query(sql::UPLOAD_ABORT)
             .bind(self.bucket.as_str())
             .bind(self.key.as_bytes())
@@ -298,7 +301,11 @@ impl Change for Abort {
         if row.int("state")? == COMPLETED {
             return Ok(Some(AbortOutcome::AlreadyCompleted));
         }
-        Ok((row.int("count")? == 1).then_some(AbortOutcome::Aborted))
+        if row.int("count")? != 1 {
+            return Ok(None);
+        }
+        lease.commit().await?;
+        Ok(Some(AbortOutcome::Aborted))
     }
 
     fn blobs(&self) -> &[NewBlob] {

@@ -74,7 +74,7 @@ async fn a_read_or_a_put_is_one_round_trip() {
         must("complete", cost(&relay, complete).await, 8);
         let other = upload("records", "other");
         index.create_upload(other.clone()).await.unwrap();
-        must("abort", cost(&relay, index.abort_upload(OURS, &name, &other.key, other.upload, NOW)).await, 1);
+        must("abort", cost(&relay, index.abort_upload(OURS, &name, &other.key, other.upload, NOW)).await, 4);
         let given_up = ids(&blobs(3));
         let enqueue = index.enqueue_reclaim(given_up.clone(), OURS, NOW, ReclaimReason::FailedWrite);
         must("enqueue reclaim", cost(&relay, enqueue).await, 1);

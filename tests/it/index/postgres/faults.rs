@@ -109,15 +109,20 @@ async fn a_connection_cut_at_any_byte_loses_nothing_and_lies_about_nothing() {
     let (mut acknowledged, mut ambiguous, mut absent) = (0, 0, 0);
     for n in 0..120 {
         relay.mend();
-        // Warm, so that the cut falls into the commit and not always into connecting and preparing.
-        if n % 3 != 0 {
+        // Cold every third time: the connection is gone, and the cut falls into making and preparing another. Warm otherwise,
+        // so that it falls into the commit.
+        let is_cold = n % 3 == 0;
+        if is_cold {
+            relay.cut_after(0);
+            assert!(index.lookup(OURS, &bucket("records"), &key("x")).await.is_err());
+        } else {
             for _ in 0..2 {
                 _ = index.commit_put(version("warm-up", "x"), Precondition::None, NOW).await;
             }
         }
         let mut random = [0; 2];
         SystemEntropy.fill(&mut random).unwrap();
-        relay.cut_after(i64::from(u16::from_be_bytes(random) % if n % 3 == 0 { 9000 } else { 1400 }));
+        relay.cut_after(i64::from(u16::from_be_bytes(random) % if is_cold { 9000 } else { 1100 }));
         let new = version("records", &format!("{n}"));
         match index.commit_put(new.clone(), Precondition::IfNoneMatchStar, NOW).await {
             Ok(PutOutcome::Committed { .. }) => {
