@@ -17,7 +17,7 @@ use crate::model::{
     Unclassified,
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
-use crate::settings::{Limits, RegionSettings, SecretError};
+use crate::settings::{Limits, RegionSettings, Scrub, SecretError};
 use crate::telemetry::Metrics;
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
 use crate::vault::{Classes, Memory, Treatment, Vault, VaultError, VaultParts, VaultSettings};
@@ -46,6 +46,8 @@ pub struct SiteParts {
     pub environment: Environment,
     /// Limits.
     pub limits: Limits,
+    /// How it is scrubbed.
+    pub scrub: Scrub,
     /// Regions and register.
     pub catalogue: Arc<Catalogue>,
     /// The process's budget for bodies.
@@ -310,10 +312,15 @@ impl Site {
 
     /// Asks the store, with a throw-away blob, whether it does what a store must, and where it says it is.
     pub async fn probe(&self) -> Result<ProbeReport, SiteError> {
-        let operator = operator(&self.parts.region.id, self.parts.clock.as_ref(), &*self.parts.entropy)?;
+        let operator = self.operator()?;
         let placed = self.place(&operator, &Operation::Maintain).map_err(SiteError::Refused)?;
         let (blob, sealed) = self.vault.throw_away()?;
         Ok(probe(&*self.store, &placed, blob, sealed, self.parts.clock.as_ref()).await?)
+    }
+
+    /// Stands for the operator where an operation needs somebody.
+    pub(super) fn operator(&self) -> Result<Tenant, SiteError> {
+        operator(&self.parts.region.id, self.parts.clock.as_ref(), &*self.parts.entropy)
     }
 
     /// Writes out what there is, and lets go.

@@ -92,6 +92,7 @@ impl Installation {
             settings: self.settings.region(region).ok_or_else(missing)?.clone(),
             environment: self.settings.environment.clone(),
             limits: self.settings.limits,
+            scrub: self.settings.scrub,
             catalogue: Arc::clone(&self.catalogue),
             memory: Memory::new(self.settings.limits.memory_bytes_max, std::time::Duration::from_secs(10)),
             metrics: Arc::new(Metrics::default()),

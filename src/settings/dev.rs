@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::{Limits, Listen, RegionSettings, Settings};
+use super::{Limits, Listen, RegionSettings, Scrub, Settings};
 use crate::model::{InvalidName, RegionId};
 
 /// The first port of `dev`.
@@ -49,6 +49,7 @@ pub(super) fn settings(data_dir: &Path, base: u16, regions: &[RegionId]) -> Resu
         overlay: None,
         regions: regions.iter().enumerate().map(region).collect::<Result<_, _>>()?,
         limits: Limits::default(),
+        scrub: Scrub::default(),
     })
 }
 

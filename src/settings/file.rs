@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::limits::{LimitsFile, SEGMENT_BYTES};
+use super::scrub::ScrubFile;
 use super::{Limits, Listen, Problem, RegionSettings, Settings, Tls};
 use crate::model::{RegionId, SecretRef};
 
@@ -24,6 +25,8 @@ struct File {
     region: BTreeMap<Spanned<String>, Region>,
     #[serde(default)]
     limits: LimitsFile,
+    #[serde(default)]
+    scrub: ScrubFile,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +69,10 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Settings, Vec<Problem>> {
     regions.sort_by_key(|(offset, _)| *offset);
     reader.addresses_are_apart(&regions);
     let limits = reader.limits(file.limits);
+    let (scrub, problems) = file.scrub.resolve();
+    for (offset, message) in problems {
+        reader.problem(offset, message);
+    }
     match environment {
         Some(environment) if reader.problems.is_empty() => Ok(Settings {
             environment,
@@ -73,6 +80,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Settings, Vec<Problem>> {
             overlay: file.overlay,
             regions: regions.into_iter().map(|(_, settings)| settings).collect(),
             limits,
+            scrub,
         }),
         _ => {
             reader.problems.sort();

@@ -6,6 +6,7 @@
 mod dev;
 mod file;
 mod limits;
+mod scrub;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use crate::model::{Environment, RegionId, SecretRef};
 
 pub use dev::{DEV_PORT_BASE, DEV_PORTS_PER_REGION, DevError};
 pub use limits::Limits;
+pub use scrub::Scrub;
 pub use secrets::{SecretError, read_secret};
 
 /// Everything a process is told. Prints what is in force, secrets by reference only: the start log's first line.
@@ -33,6 +35,8 @@ pub struct Settings {
     pub regions: Vec<RegionSettings>,
     /// What strangers can make grow, and how far.
     pub limits: Limits,
+    /// How each region is scrubbed.
+    pub scrub: Scrub,
 }
 
 /// One region of a process.
@@ -161,6 +165,6 @@ impl fmt::Display for Settings {
             }
             writeln!(f, "region.{id}.state-dir = {}", state_dir.display())?;
         }
-        write!(f, "{}", self.limits)
+        write!(f, "{}{}", self.limits, self.scrub)
     }
 }

@@ -15,6 +15,7 @@ impl Metrics {
         let mut page = Page(String::with_capacity(16 * 1024));
         self.expose_front(&mut page);
         self.expose_back(&mut page);
+        self.expose_scrub(&mut page);
         page.0
     }
 
@@ -89,6 +90,26 @@ impl Metrics {
         page.gauge("terroir_audit_sequence", "The last durable audit record.", &self.audit_sequence);
         page.gauge("terroir_memory_used_bytes", "Taken from the memory budget.", &self.memory_used_bytes);
         page.gauge("terroir_memory_limit_bytes", "The memory budget.", &self.memory_limit_bytes);
+    }
+}
+
+impl Metrics {
+    /// What the scrubber found.
+    fn expose_scrub(&self, page: &mut Page) {
+        page.counters("terroir_scrub_blobs_total", "Blobs scrubbed.", "outcome", &self.scrubbed);
+        page.counter("terroir_scrub_bytes_total", "Stored bytes verified.", &self.scrubbed_bytes);
+        page.gauge(
+            "terroir_scrub_progress_permille",
+            "Of the phase of the pass under way.",
+            &self.scrub_progress_permille,
+        );
+        page.gauge(
+            "terroir_scrub_damaged_blobs",
+            "Missing or corrupt in the last pass.",
+            &self.scrub_damaged,
+        );
+        page.gauge("terroir_scrub_unknown_blobs", "Unknown in the last pass.", &self.scrub_unknown);
+        page.gauge("terroir_scrub_ended_seconds", "When the last pass ended.", &self.scrub_ended_seconds);
     }
 }
 

@@ -13,6 +13,6 @@ mod redacted;
 pub use logging::{FILTER_VARIABLE, LogFormat, LoggingError, filter, init_logging};
 pub use metrics::{
     AuditEvent, Counter, Direction, Gauge, Histogram, IndexVerb, KeyVerb, Metrics, Operation, RefusalCode,
-    StatusClass, StoreOutcome, StoreVerb,
+    ScrubOutcome, StatusClass, StoreOutcome, StoreVerb,
 };
 pub use redacted::Redacted;

@@ -15,7 +15,7 @@ use crate::app::{self, Addresses, Parts, Running, Site};
 use crate::catalogue::{Audit, Catalogue, Index, Keys, LocalPath, Overlay, RegionOverlay, Source, Store};
 use crate::model::{ClassId, Clock, Credential, RegionId, SystemClock, SystemEntropy, Tenant, Unclassified};
 use crate::server::Drained;
-use crate::settings::{Limits, Listen, RegionSettings, Settings};
+use crate::settings::{Limits, Listen, RegionSettings, Scrub, Settings};
 use crate::tenants::NewTenant;
 
 use super::{Tap, Taps};
@@ -44,6 +44,8 @@ pub struct Setup {
     pub store: Embedded,
     /// Limits.
     pub limits: Limits,
+    /// How regions are scrubbed; unless told otherwise, by no pass but a test's own.
+    pub scrub: Scrub,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What the stores' faults follow from.
@@ -58,6 +60,7 @@ impl Default for Setup {
             regions: vec![region("fr"), region("us")],
             store: Embedded::Fs,
             limits: Limits::default(),
+            scrub: Scrub { interval_s: 0, ..Scrub::default() },
             clock: Arc::new(SystemClock),
             seed: 1,
         }
@@ -274,5 +277,6 @@ fn settings(dir: &Path, setup: &Setup) -> Settings {
         overlay: None,
         regions: regions.collect(),
         limits: setup.limits,
+        scrub: setup.scrub,
     }
 }

@@ -1,4 +1,4 @@
--- What the scrubber keeps between its passes. Only new tables: a release that knows schema 1 alone is not disturbed by them.
+-- What the scrubber keeps between its passes. Only new tables: nothing that schema 1 reads or writes changes.
 
 -- Work of which the region has at most one at a time, over all replicas: who does it, until when, and how far it is.
 CREATE TABLE jobs (
