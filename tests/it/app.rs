@@ -13,6 +13,7 @@ mod memory;
 mod multipart;
 mod placement;
 mod residency;
+mod scrub;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -43,6 +43,7 @@ impl Bench {
             settings: region,
             environment: settings.environment.clone(),
             limits: settings.limits,
+            scrub: settings.scrub,
             catalogue: Arc::new(catalogue),
             between: terroir::app::Parts::default().between,
             memory: Memory::new(16 << 20, Duration::from_secs(5)),

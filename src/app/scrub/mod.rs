@@ -172,8 +172,10 @@ impl Site {
     /// Starts watching unknown blobs anew if the index is not the one that was watched: another life of it, or an earlier state
     /// of the same, put back. What such an index does not know may be what it forgot.
     fn watched(&self, mut pass: Pass, now: Timestamp) -> Pass {
-        if self.remembered().is_some_and(|seen| seen > pass.number) {
+        if let Some(seen) = self.remembered().filter(|seen| *seen > pass.number) {
             pass.incarnation.clear();
+            // Once is enough: the passes after this one are counted on from what was seen.
+            pass.number = seen + 1;
         }
         pass.watch(&hex::encode(self.vault.incarnation().0), now);
         pass
