@@ -134,6 +134,12 @@ pub enum SiteError {
     Vault(#[from] VaultError),
 }
 
+/// How long a blob must have been unknown before it may be removed: a restored index must find its blobs, and a reader must
+/// not be cut off.
+pub(super) fn removal_horizon(parts: &SiteParts) -> Duration {
+    Duration::from_secs(parts.scrub.restore_horizon_s.max(parts.limits.reclaim_delay_s))
+}
+
 /// The process's budget of memory for bodies.
 pub(super) fn memory(limits: &Limits) -> Memory {
     Memory::new(limits.memory_bytes_max, MEMORY_WAIT)
@@ -187,6 +193,7 @@ impl Site {
                 blob_bytes_max: parts.limits.blob_bytes_max,
                 uploads_in_flight_max: UPLOADS_IN_FLIGHT_MAX,
                 reclaim_delay: Duration::from_secs(parts.limits.reclaim_delay_s),
+                write_max: removal_horizon(&parts) / 2,
             },
         });
         let watch = directory.watch();

@@ -81,6 +81,9 @@ pub struct VaultSettings {
     /// How long a blob that nothing names any more is kept: longer than the longest request, and at least the index's
     /// restore horizon.
     pub reclaim_delay: Duration,
+    /// How long a write may last, from its begin to its commit: well below the time after which its blobs, if no row names
+    /// them, may be given up. Half of it leaves the other half for clocks that differ.
+    pub write_max: Duration,
 }
 
 /// One region's records.

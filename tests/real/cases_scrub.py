@@ -23,7 +23,8 @@ def scrub(server, region, *words):
 
 
 def blobs(server, region):
-    return sorted(path for path in server.folder(region, "store").rglob("*") if path.is_file() and len(path.name) == 32)
+    found = server.folder(region, "store").rglob("*")
+    return sorted(path for path in found if path.is_file() and len(path.name) == 32 and path.parent.name != "temp")
 
 
 def filled(server, region, client):

@@ -94,10 +94,9 @@ impl Site {
         }
     }
 
-    /// How long a blob must have been unknown before it may be removed: a restored index must find its blobs, and a reader must not be cut
-    /// off.
+    /// How long a blob must have been unknown before it may be removed.
     pub fn removal_horizon(&self) -> Duration {
-        Duration::from_secs(self.parts.scrub.restore_horizon_s.max(self.parts.limits.reclaim_delay_s))
+        super::site::removal_horizon(&self.parts)
     }
 
     /// Runs a pass, telling `progress` every few seconds. Dropping the future stops it; what it did is kept up to the last few

@@ -224,11 +224,7 @@ impl<'a> Run<'a> {
     /// Works the reclaim queue off.
     async fn reclaim(&mut self) -> Result<(), Stop> {
         loop {
-            let done = match housekeeping::reclaim(self.site).await {
-                Ok(done) => done,
-                Err(SiteError::Vault(VaultError::Index(error))) => return Err(Stop::from(error)),
-                Err(error) => return Err(error.into()),
-            };
+            let done = housekeeping::reclaim(self.site).await?;
             for _ in 0..done.deleted {
                 self.count(Outcome::Reclaimed);
             }

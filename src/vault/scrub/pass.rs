@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_state_that_does_not_read_trusts_nothing_it_said() {
-        for state in [&b""[..], b"{", b"[1]", b"{\"number\":\"x\",\"watched_since_ms\":1}"] {
+        for state in [&b""[..], b"{", b"[\"x\"]", b"{\"number\":\"x\",\"watched_since_ms\":1}"] {
             let pass = Pass::read(state);
             assert_eq!((pass.number, pass.is_unfinished(), pass.live_after()), (0, false, None));
         }
