@@ -30,11 +30,11 @@ def blobs(server, region):
 def filled(server, region, client):
     """A bucket with a record of each shape."""
     bucket = bucket_of(client, "scrub")
-    for key, size in (("empty", 0), ("small", 3_000), ("large", 9 * MIB)):
+    for key, size in (("empty", 0), ("small", 3_000), ("large", 8 * MIB + 50_000)):
         assert client.put(bucket, f"patient-7/{key}", noise(key, size)).status == 200
     s3 = tools.boto3_client(client)
     upload = s3.create_multipart_upload(Bucket=bucket, Key="patient-7/open")["UploadId"]
-    s3.upload_part(Bucket=bucket, Key="patient-7/open", UploadId=upload, PartNumber=1, Body=noise("open", 6 * MIB))
+    s3.upload_part(Bucket=bucket, Key="patient-7/open", UploadId=upload, PartNumber=1, Body=noise("open", 100_000))
     return bucket
 
 
@@ -42,18 +42,21 @@ def filled(server, region, client):
 def scrub_beside_a_running_proxy_finds_every_kind_of_damage_and_says_so_by_its_exit_code():
     with Running() as server:
         region, client = next(iter(server.regions().items()))
+        before = set(blobs(server, region))
         filled(server, region, client)
         code, report = scrub(server, region)
         stored = blobs(server, region)
         assert code == 0 and report["ended"] and report["findings"] == [], (code, report)
         assert report["counts"]["verified"] == report["counts"]["listed"] == len(stored), (len(stored), report)
         passes = 1
-        for path in {path.stat().st_size: path for path in stored}.values():  # one of each length
+        chosen = {path.stat().st_size: path for path in stored if path not in before}.values()  # one of each length
+        for number, path in enumerate(chosen):
             whole = path.read_bytes()
             middle, other = len(whole) // 2, next(other for other in stored if other != path)
             damages = {"flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:], "cut": whole[:-1],
                        "lengthened": whole + b"\0", "swapped": other.read_bytes(), "removed": None}
-            for what, damaged in damages.items():
+            for what in ("flipped", "removed", ("cut", "lengthened", "swapped")[number % 3]):
+                damaged = damages[what]
                 path.unlink()
                 if damaged is not None:
                     path.write_bytes(damaged)
@@ -65,6 +68,7 @@ def scrub_beside_a_running_proxy_finds_every_kind_of_damage_and_says_so_by_its_e
         assert scrub(server, region)[0] == 0, "everything was put back"
         audit = "".join(path.read_text() for path in server.folder(region, "audit").rglob("*.jsonl"))
         assert audit.count('"scrub.finding"') == passes - 1 and "patient-7" not in audit
+        assert len(chosen) >= 5, chosen
         note(f"{passes} passes over {len(stored)} blobs")
 
 
