@@ -10,6 +10,7 @@ use crate::audit::{Ended, Outcome};
 use crate::model::{Tenant, TenantCode};
 use crate::placement::Operation;
 use crate::server::Drained;
+use crate::vault::Reclaimed;
 
 use super::{Site, SiteError};
 
@@ -39,10 +40,11 @@ async fn round(site: &Site) -> Result<(), SiteError> {
     Ok(site.vault.forget_completed().await?)
 }
 
-/// Deletes what is due, tenant by tenant: each under a decision of its own, recorded like any other.
-async fn reclaim(site: &Site) -> Result<(), SiteError> {
+/// Deletes what is due, at most 1,000 blobs, tenant by tenant: each under a decision of its own, recorded like any other.
+pub(super) async fn reclaim(site: &Site) -> Result<Reclaimed, SiteError> {
+    let mut total = Reclaimed::default();
     if site.vault.due(&[]).await?.tenants().is_empty() {
-        return Ok(());
+        return Ok(total);
     }
     let tenants = site.registry().list_tenants().await?;
     // A suspended tenant's blobs stay where they are until it is decided about.
@@ -60,7 +62,9 @@ async fn reclaim(site: &Site) -> Result<(), SiteError> {
         let reclaimed = site.vault.reclaim(&decided, &due).await;
         let outcome = if reclaimed.is_ok() { Outcome::Ok } else { Outcome::Error { code: "reclaim" } };
         decided.into_parts().1.finish(Ended::new(outcome, None));
-        reclaimed?;
+        let Reclaimed { deleted, failed } = reclaimed?;
+        total.deleted += deleted;
+        total.failed += failed;
     }
-    Ok(())
+    Ok(total)
 }

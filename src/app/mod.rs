@@ -2,8 +2,10 @@
 
 mod control;
 mod housekeeping;
+mod inspect;
 mod listeners;
 mod observe;
+mod scrub;
 mod site;
 mod small;
 mod store;
@@ -25,6 +27,8 @@ use crate::server::{Drained, TlsError};
 use crate::settings::Settings;
 use crate::telemetry::{Collector, CollectorError, Metrics, event};
 
+pub use inspect::{InspectError, Inspected};
+pub use scrub::{Begin, ScrubRequest, Scrubbed};
 pub use site::{Site, SiteError, SiteParts, audit_trail};
 
 /// What an application is built from beside its settings: what a test replaces.
@@ -168,6 +172,7 @@ pub async fn build(
             settings: region.clone(),
             environment: settings.environment.clone(),
             limits: settings.limits,
+            scrub: settings.scrub,
             catalogue: Arc::clone(&catalogue),
             regions: settings.regions.len() as u64,
             metrics: Arc::new(Metrics::default()),
@@ -193,7 +198,8 @@ pub async fn build(
             listeners::listen(&mut running, Arc::clone(&site), region, &settings.limits, told).await?;
         running.addresses.push(addresses);
         running.sites.push(Arc::clone(&site));
-        housekeeping::start(&mut running.listeners, site, stop.clone());
+        housekeeping::start(&mut running.listeners, Arc::clone(&site), stop.clone());
+        scrub::start(&mut running.listeners, site, stop.clone());
     }
     Ok(running)
 }

@@ -18,7 +18,7 @@ use crate::model::{
     Unclassified, Weight,
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
-use crate::settings::{Limits, RegionSettings, SecretError, read_secret};
+use crate::settings::{Limits, RegionSettings, Scrub, SecretError, read_secret};
 use crate::telemetry::Metrics;
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
 use crate::vault::{Classes, Memory, MemoryLimits, Treatment, Vault, VaultError, VaultParts, VaultSettings};
@@ -44,6 +44,8 @@ pub struct SiteParts {
     pub environment: Environment,
     /// Limits.
     pub limits: Limits,
+    /// How it is scrubbed.
+    pub scrub: Scrub,
     /// Regions and register.
     pub catalogue: Arc<Catalogue>,
     /// How many regions the process serves: each has as much of its budget for bodies.
@@ -139,6 +141,12 @@ pub enum SiteError {
     Vault(#[from] VaultError),
 }
 
+/// How long a blob must have been unknown before it may be removed: a restored index must find its blobs, and a reader must
+/// not be cut off.
+pub(super) fn removal_horizon(parts: &SiteParts) -> Duration {
+    Duration::from_secs(parts.scrub.restore_horizon_s.max(parts.limits.reclaim_delay_s))
+}
+
 /// One region's budget of memory for bodies: its part of the process's, so that requests that hang on one region's store hold
 /// nothing that another's need.
 fn memory(parts: &SiteParts) -> Memory {
@@ -202,6 +210,7 @@ impl Site {
                 blob_bytes_max: parts.limits.blob_bytes_max,
                 uploads_in_flight_max: UPLOADS_IN_FLIGHT_MAX,
                 reclaim_delay: Duration::from_secs(parts.limits.reclaim_delay_s),
+                write_max: removal_horizon(&parts) / 2,
             },
         });
         let watch = directory.watch();
@@ -333,10 +342,15 @@ impl Site {
 
     /// Asks the store, with a throw-away blob, whether it does what a store must, and where it says it is.
     pub async fn probe(&self) -> Result<ProbeReport, SiteError> {
-        let operator = operator(&self.parts.region.id, self.parts.clock.as_ref(), &*self.parts.entropy)?;
+        let operator = self.operator()?;
         let placed = self.place(&operator, &Operation::Maintain).map_err(SiteError::Refused)?;
         let (blob, sealed) = self.vault.throw_away()?;
         Ok(probe(&*self.store, &placed, blob, sealed, self.parts.clock.as_ref()).await?)
+    }
+
+    /// Stands for the operator where an operation needs somebody.
+    pub(super) fn operator(&self) -> Result<Tenant, SiteError> {
+        operator(&self.parts.region.id, self.parts.clock.as_ref(), &*self.parts.entropy)
     }
 
     /// Writes out what there is, and lets go.

@@ -18,7 +18,7 @@ pub struct Arguments {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 69 a needed service is unavailable · 74 an input or output \
-error · 78 the configuration is wrong (sysexits.h)";
+error · 75 busy, try again · 78 the configuration is wrong (sysexits.h)";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -43,6 +43,10 @@ pub enum Command {
     Audit(AuditCommand),
     /// Say where every trace of a record lies.
     Where(WhereArgs),
+    /// Verify every sealed blob of a region, find what does not belong there, delete what is due.
+    Scrub(ScrubArgs),
+    /// Say what a blob is: by its sealed locator if the region's keys open it, else by its clear header alone.
+    Inspect(InspectArgs),
 }
 
 /// `terroir dev`.
@@ -255,4 +259,72 @@ pub struct WhereArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub site: SiteArgs,
+}
+
+/// `terroir scrub`.
+///
+/// Exit code 1: blobs are missing or corrupt. 69: something could not be read for now, or the pass stopped before its end. 75: another
+/// process scrubs the region. Unknown blobs are reported and are no failure.
+#[derive(Debug, Args)]
+pub struct ScrubArgs {
+    /// Begin a new pass, whatever an interrupted one left.
+    #[arg(long, conflicts_with = "resume")]
+    pub once: bool,
+    /// Go on with an interrupted pass, or do nothing. Without either: go on if there is one, else begin.
+    #[arg(long)]
+    pub resume: bool,
+    /// Bytes a second read from the store, at most; with K, M or G for powers of 1024.
+    #[arg(long, value_name = "BYTES", value_parser = rate)]
+    pub rate: Option<u64>,
+    /// Blobs a second, at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub blobs_per_s: Option<u64>,
+    /// Give blobs that no index row names to the reclaim queue, once they were known for the horizon of the settings.
+    #[arg(long)]
+    pub remove_unknown: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: SiteArgs,
+}
+
+/// `terroir inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The blob: its 32 hex digits, or a file that holds one, of whatever store.
+    #[arg(value_name = "BLOB")]
+    pub blob: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: SiteArgs,
+}
+
+/// `64M`, `1G`, `65536`: at least 64 KiB, or a blob of 8 MiB would take minutes.
+fn rate(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 64 << 10;
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K') => (&text[..text.len() - 1], 10),
+        Some(b'M') => (&text[..text.len() - 1], 20),
+        Some(b'G') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "must be a number, with K, M or G behind it or not".to_owned())?;
+    let rate = number.checked_mul(1 << shift).filter(|rate| *rate >= LEAST);
+    rate.ok_or_else(|| "must be 64K at least".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_read_in_powers_of_1024() {
+        assert_eq!(rate("65536"), Ok(65_536));
+        assert_eq!(rate("64K"), Ok(65_536));
+        assert_eq!(rate("3M"), Ok(3 << 20));
+        assert_eq!(rate("1G"), Ok(1 << 30));
+        for wrong in ["", "K", "1K", "0", "-1", "1.5M", "64k", "99999999999999999999", "99999999999G"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -20,6 +20,8 @@ const FAILED: u8 = 1;
 const UNAVAILABLE: u8 = 69;
 /// `EX_IOERR`: reading or writing a file failed.
 const IO: u8 = 74;
+/// `EX_TEMPFAIL`: somebody else is at it.
+const TRY_AGAIN: u8 = 75;
 /// `EX_CONFIG`: the configuration is wrong.
 const CONFIG: u8 = 78;
 
@@ -32,6 +34,16 @@ impl Failure {
     /// Exit code 78.
     pub fn config(message: impl Into<String>) -> Self {
         Self { code: CONFIG, message: message.into() }
+    }
+
+    /// Exit code 69.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { code: UNAVAILABLE, message: message.into() }
+    }
+
+    /// Exit code 75.
+    pub fn try_again(message: impl Into<String>) -> Self {
+        Self { code: TRY_AGAIN, message: message.into() }
     }
 
     /// Exit code 74.

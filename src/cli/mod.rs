@@ -7,7 +7,9 @@ mod check;
 mod credential;
 mod dev;
 mod failure;
+mod inspect;
 mod output;
+mod scrub;
 mod serve;
 mod site;
 mod tenant;
@@ -27,5 +29,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Bucket(command) => bucket::run(command).await,
         Command::Audit(command) => audit::run(command).await,
         Command::Where(args) => whereabouts::run(args).await,
+        Command::Scrub(args) => scrub::run(args).await,
+        Command::Inspect(args) => inspect::run(args).await,
     }
 }

@@ -7,6 +7,11 @@ pub(super) fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Prints a line for somebody who watches, beside the output: to standard error.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Prints JSON, indented.
 pub(super) fn json(value: &serde_json::Value) {
     line(&serde_json::to_string_pretty(value).unwrap_or_default());

@@ -91,6 +91,7 @@ impl Installation {
             settings: self.settings.region(region).ok_or_else(missing)?.clone(),
             environment: self.settings.environment.clone(),
             limits: self.settings.limits,
+            scrub: self.settings.scrub,
             catalogue: Arc::clone(&self.catalogue),
             regions: 1,
             metrics: Arc::new(Metrics::default()),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use super::cipher::Implementation;
 use super::error::{EnvelopeError, Random, random_bytes};
@@ -267,6 +268,8 @@ pub struct BodyOpener {
 impl BodyOpener {
     /// Checks the FLOE header in `entry` against the version's key and the entry's own identity.
     pub fn new(dek: &Dek, entry: &BlobEntry, implementation: Implementation) -> Result<Self, EnvelopeError> {
+        #[cfg(feature = "testing")]
+        super::testing::may_open(implementation, &entry.blob)?;
         let aad = body_aad(&dek.binding().version, &entry.blob, entry.ordinal);
         let message =
             Message::open(implementation, Params::BODY, &*dek.body_key()?, &entry.floe_header, &aad)?;
@@ -315,8 +318,25 @@ impl BodyOpener {
         Ok(SEGMENT_FRONT_BYTES..SEGMENT_FRONT_BYTES + self.clear_bytes(position))
     }
 
-    /// Opens a whole body, FLOE header included, and appends its clear bytes to `out`. For verification and for small bodies.
+    /// Opens a whole body, FLOE header included, and appends its clear bytes to `out`. For small bodies.
     pub fn open_body(&self, body: &[u8], out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        self.each_segment(body, |position, segment| self.open_segment(position, segment, out))
+    }
+
+    /// Opens a whole body, FLOE header included, and keeps none of it: memory for one clear segment, which is wiped.
+    pub fn verify_body(&self, body: &[u8]) -> Result<(), EnvelopeError> {
+        let mut clear = Zeroizing::new(Vec::with_capacity(SEGMENT_PLAINTEXT_BYTES));
+        self.each_segment(body, |position, segment| {
+            clear.clear();
+            self.open_segment(position, segment, &mut clear)
+        })
+    }
+
+    fn each_segment(
+        &self,
+        body: &[u8],
+        mut open: impl FnMut(u64, &[u8]) -> Result<(), EnvelopeError>,
+    ) -> Result<(), EnvelopeError> {
         let expected = self.entry.body_bytes();
         match (body.len() as u64).cmp(&expected) {
             std::cmp::Ordering::Less => return Err(EnvelopeError::Truncated),
@@ -331,7 +351,7 @@ impl BodyOpener {
         for position in 0..self.segments {
             let (segment, rest) =
                 segments.split_at_checked(self.segment_bytes(position)?).ok_or(EnvelopeError::Truncated)?;
-            self.open_segment(position, segment, out)?;
+            open(position, segment)?;
             segments = rest;
         }
         Ok(())
@@ -379,8 +399,6 @@ fn body_aad(version: &[u8; 16], blob: &[u8; 16], ordinal: u32) -> [u8; 36] {
 
 #[cfg(test)]
 mod tests {
-    use zeroize::Zeroizing;
-
     use super::*;
     use crate::envelope::{Binding, Kek, Locator, Manifest, Sealer};
 

@@ -23,6 +23,8 @@ mod pages;
 mod plan;
 mod record;
 mod sealed;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod verify;
 
 pub use body::{BodyOpener, BodySealer, SealedBody, body_bytes, segment_count};
@@ -42,3 +44,4 @@ pub use pages::{Page, PageDescriptor, PageTable};
 pub use plan::BlobRange;
 pub use record::{SealedVersion, Sealer};
 pub use sealed::{Record, Sealed};
+pub use verify::{LOCATOR_END_BYTES_MAX, open_front};

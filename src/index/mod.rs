@@ -39,9 +39,9 @@ pub use outcomes::{
 };
 pub use postgres::{INDEX_SCHEMA, PostgresIndex, PostgresOptions};
 pub use rows::{
-    BlobStanding, Bucket, CompletedUpload, Counter, DirectoryRow, Incarnation, ListEntry, ListPage,
-    ListRequest, NamedVersion, NewBlob, NewPart, NewUpload, NewVersion, PartRow, PartsPage, Position,
-    ReclaimReason, ReclaimRow, Sequence, Upload, UploadEntry, UploadsPage, VersionRow,
+    BlobStanding, Bucket, CompletedUpload, Counter, DirectoryRow, Holder, Incarnation, ListEntry, ListPage,
+    ListRequest, LiveBlob, LivePosition, NamedVersion, NewBlob, NewPart, NewUpload, NewVersion, PartRow,
+    PartsPage, Position, ReclaimReason, ReclaimRow, Sequence, Upload, UploadEntry, UploadsPage, VersionRow,
 };
 pub use sqlite::{Opening, SqliteIndex, SqliteOptions};
 
@@ -59,6 +59,12 @@ pub const BLOBS_PER_COMMIT_MAX: usize = 10_240;
 
 /// Identifiers in one call about blobs ([`Index::enqueue_reclaim`], [`Index::forget`], [`Index::blob_standing`]), and rows of [`Index::due`].
 pub const BLOB_IDS_MAX: usize = 10_240;
+
+/// Unknown blobs that are remembered ([`Index::see_unknown`]): what a store that strangers write to can make the index grow by.
+pub const UNKNOWN_BLOBS_MAX: u64 = 100_000;
+
+/// The longest state of a job ([`Index::keep_job`]), bytes.
+pub const JOB_STATE_BYTES_MAX: usize = 64 << 10;
 
 /// The index of one region. *Round trips* below are trips to the database as a network would see them.
 #[async_trait]
@@ -267,6 +273,47 @@ pub trait Index: Send + Sync + fmt::Debug {
 
     /// What the index knows of each blob, in the order asked. 1 round trip.
     async fn blob_standing(&self, blobs: &[BlobId]) -> Result<Vec<BlobStanding>, IndexError>;
+
+    /// At most `limit` (≤ [`PAGE_MAX`]) blobs of versions and of open uploads, by version, part and place in the part,
+    /// after `after`. 1 round trip.
+    async fn live_blobs(&self, after: Option<LivePosition>, limit: u16) -> Result<Vec<LiveBlob>, IndexError>;
+
+    /// The *open* upload that will become `version`. 1 round trip.
+    async fn upload_of(&self, version: VersionId) -> Result<Option<Upload>, IndexError>;
+
+    /// Notes that these blobs (≤ [`BLOB_IDS_MAX`]) were found in the store and not here, at `now`; answers, in the order
+    /// asked, when each was found so first. `None`: [`UNKNOWN_BLOBS_MAX`] others are remembered already. 1 round trip.
+    async fn see_unknown(
+        &self,
+        blobs: Vec<BlobId>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Timestamp>>, IndexError>;
+
+    /// Forgets the unknown blobs that were last seen before `before`. Answers how many. 1 round trip.
+    async fn forget_unknown(&self, before: Timestamp) -> Result<u64, IndexError>;
+
+    // ---- jobs: work of which the region has one at a time, over all its replicas ----
+
+    /// Takes the job `name` (1 to 32 bytes) until `expires`, if nobody has it or whoever has it let it expire before `now`.
+    /// Answers its state as it was last kept, empty at first; `None`: somebody else has it. Taking what one has prolongs
+    /// it. 1 round trip.
+    async fn take_job(
+        &self,
+        name: &str,
+        holder: Holder,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<Option<bytes::Bytes>, IndexError>;
+
+    /// Keeps the job until `expires` and its state (≤ [`JOB_STATE_BYTES_MAX`]). False: it is not this holder's any more, and
+    /// nothing was changed. 1 round trip.
+    async fn keep_job(
+        &self,
+        name: &str,
+        holder: Holder,
+        expires: Timestamp,
+        state: bytes::Bytes,
+    ) -> Result<bool, IndexError>;
 
     /// Which life of the database this is; read at open.
     fn incarnation(&self) -> Incarnation;

@@ -327,6 +327,32 @@ pub enum BlobStanding {
     Unknown,
 }
 
+/// A place in the walk over the index's live blobs: after the blob that stands here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LivePosition {
+    /// The version, or the version that an open upload will become.
+    pub version: VersionId,
+    /// The part; 0 for blobs that a version names itself.
+    pub part: u16,
+    /// Its place in the part's list.
+    pub ordinal: u32,
+}
+
+/// A blob that is part of a version or of an open upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveBlob {
+    /// Where it stands.
+    pub at: LivePosition,
+    /// The blob.
+    pub blob: BlobId,
+    /// Its length in the store, bytes.
+    pub stored_bytes: u64,
+}
+
+/// Who does a job: 16 random bytes of one attempt at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder(pub [u8; 16]);
+
 /// What one bucket holds of one class. Maintained with every change, never counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counter {

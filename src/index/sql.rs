@@ -122,6 +122,28 @@ pub(super) const COUNTERS: &str = "SELECT b.name, c.class, c.objects, c.bytes, c
 pub(super) const KEK_USE: &str = "SELECT (SELECT count(*) FROM versions WHERE kek_id = $1 AND kek_epoch = $2) \
     + (SELECT count(*) FROM uploads WHERE kek_id = $1 AND kek_epoch = $2 AND state = 0) AS count";
 
+// ---- scrubbing ----
+/// Keyset over the primary key, so that a page costs the same wherever it starts.
+pub(super) const LIVE_BLOBS: &str = "SELECT version_id, part, ordinal, blob_id, stored_bytes FROM blobs \
+    WHERE (version_id, part, ordinal) > ($1, $2, $3) ORDER BY version_id, part, ordinal LIMIT $4";
+pub(super) const UPLOAD_OF: &str = concat!(
+    "SELECT ",
+    upload_columns!(),
+    " FROM uploads u JOIN buckets b ON b.bucket_no = u.bucket_no WHERE u.version_id = $1 AND u.state = 0"
+);
+/// No row: somebody else has the job.
+pub(super) const JOB_TAKE: &str = "INSERT INTO jobs (name, holder, expires_ms, state) VALUES ($1, $2, $4, $5) \
+    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_ms = excluded.expires_ms \
+    WHERE jobs.holder = excluded.holder OR jobs.expires_ms <= $3 RETURNING state";
+pub(super) const JOB_KEEP: &str =
+    "UPDATE jobs SET expires_ms = $3, state = $4 WHERE name = $1 AND holder = $2";
+pub(super) const UNKNOWN_COUNT: &str = "SELECT count(*) AS count FROM unknown_blobs";
+pub(super) const UNKNOWN_AGAIN: &str =
+    "UPDATE unknown_blobs SET last_ms = $2 WHERE blob_id = $1 RETURNING first_ms";
+pub(super) const UNKNOWN_FIRST: &str =
+    "INSERT INTO unknown_blobs (blob_id, first_ms, last_ms) VALUES ($1, $2, $2)";
+pub(super) const UNKNOWN_FORGET: &str = "DELETE FROM unknown_blobs WHERE last_ms < $1";
+
 // ---- directory ----
 pub(super) const ROW: &str =
     "SELECT kind, id, generation, change, sealed FROM directory WHERE kind = $1 AND id = $2";

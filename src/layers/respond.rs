@@ -14,7 +14,7 @@ use crate::ops::Body;
 use crate::s3::{Code, HOST_ID_HEADER, REQUEST_ID_HEADER, RequestIds, S3Error};
 use crate::server::Peer;
 use crate::shares::Seat;
-use crate::telemetry::{Metrics, Operation, RefusalCode, note};
+use crate::telemetry::{Metrics, RefusalCode, note};
 
 use super::step::BoxFuture;
 

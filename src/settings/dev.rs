@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::{Limits, Listen, RegionSettings, Settings};
+use super::{Limits, Listen, RegionSettings, Scrub, Settings};
 use crate::model::{InvalidName, RegionId};
 
 /// The first port of `dev`.
@@ -50,6 +50,7 @@ pub(super) fn settings(data_dir: &Path, base: u16, regions: &[RegionId]) -> Resu
         regions: regions.iter().enumerate().map(region).collect::<Result<_, _>>()?,
         limits: Limits::default(),
         telemetry: super::Telemetry::default(),
+        scrub: Scrub::default(),
     })
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::limits::{LimitsFile, SEGMENT_BYTES};
+use super::scrub::ScrubFile;
 use super::{Limits, Listen, Problem, RegionSettings, Settings, Telemetry, Tls};
 use crate::model::{RegionId, SecretRef};
 
@@ -26,6 +27,8 @@ struct File {
     limits: LimitsFile,
     #[serde(default)]
     telemetry: Telemetry,
+    #[serde(default)]
+    scrub: ScrubFile,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +71,10 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Settings, Vec<Problem>> {
     regions.sort_by_key(|(offset, _)| *offset);
     reader.addresses_are_apart(&regions);
     let limits = reader.limits(file.limits, regions.len());
+    let (scrub, problems) = file.scrub.resolve();
+    for (offset, message) in problems {
+        reader.problem(offset, message);
+    }
     match environment {
         Some(environment) if reader.problems.is_empty() => Ok(Settings {
             environment,
@@ -76,6 +83,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Settings, Vec<Problem>> {
             regions: regions.into_iter().map(|(_, settings)| settings).collect(),
             limits,
             telemetry: file.telemetry,
+            scrub,
         }),
         _ => {
             reader.problems.sort();

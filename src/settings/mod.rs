@@ -6,6 +6,7 @@
 mod dev;
 mod file;
 mod limits;
+mod scrub;
 mod secrets;
 mod telemetry;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::model::{Environment, RegionId, SecretRef};
 
 pub use dev::{DEV_PORT_BASE, DEV_PORTS_PER_REGION, DevError};
 pub use limits::Limits;
+pub use scrub::Scrub;
 pub use secrets::{SecretError, read_secret};
 pub use telemetry::{RequestLog, Telemetry};
 
@@ -37,6 +39,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What is told of requests.
     pub telemetry: Telemetry,
+    /// How each region is scrubbed.
+    pub scrub: Scrub,
 }
 
 /// One region of a process.
@@ -165,6 +169,6 @@ impl fmt::Display for Settings {
             }
             writeln!(f, "region.{id}.state-dir = {}", state_dir.display())?;
         }
-        write!(f, "{}{}", self.telemetry, self.limits)
+        write!(f, "{}{}{}", self.telemetry, self.limits, self.scrub)
     }
 }

@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::ExportOutcome;
 use super::trace::{Facts, with_facts};
-use crate::model::{RegionId, TenantId};
+use crate::model::{BlobId, RegionId, TenantId};
 
 /// The error and its sources in one line, outermost first.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -92,6 +92,38 @@ pub fn collector_recovered(region: &RegionId) {
 /// A sealed record did not open.
 pub fn record_corrupt(request: &str, region: &RegionId, error: &dyn std::error::Error) {
     error!(event = "record_corrupt", request, %region, error = chain(error));
+}
+
+/// Blobs that are not in the index, or not of this region, were found in the store. Nothing is wrong with what is served.
+pub fn blobs_unknown(region: &RegionId, unknown: u64, elsewhere: u64, foreign_names: u64) {
+    warn!(event = "blobs_unknown", %region, unknown, elsewhere, foreign_names);
+}
+
+/// A blob says that it was sealed for another region or environment, or is none of ours: somebody else writes into this store.
+pub fn blob_elsewhere(region: &RegionId, blob: BlobId, what: &str) {
+    error!(event = "blob_elsewhere", %region, %blob, what);
+}
+
+/// A pass of the scrubber is over.
+pub fn scrub_ended(
+    region: &RegionId,
+    pass: u64,
+    verified: u64,
+    damaged: u64,
+    unreadable: u64,
+    took: Duration,
+) {
+    info!(event = "scrub_ended", %region, pass, verified, damaged, unreadable, took_s = took.as_secs());
+}
+
+/// A pass of the scrubber stopped before its end; it goes on there.
+pub fn scrub_interrupted(region: &RegionId, pass: u64, why: &str) {
+    warn!(event = "scrub_interrupted", %region, pass, why);
+}
+
+/// A pass of the scrubber failed; the next one goes on where it was.
+pub fn scrub_failed(region: &RegionId, error: &dyn std::error::Error) {
+    warn!(event = "scrub_failed", %region, error = chain(error));
 }
 
 /// The audit log failed to commit; requests are answered 503 until it does.

@@ -22,6 +22,7 @@ impl Metrics {
         self.expose_front(&mut page);
         self.expose_back(&mut page);
         self.expose_telemetry(&mut page);
+        self.expose_scrub(&mut page);
         page.0
     }
 
@@ -143,6 +144,26 @@ impl Metrics {
             ["signal", "outcome"],
             &self.exports,
         );
+    }
+}
+
+impl Metrics {
+    /// What the scrubber found.
+    fn expose_scrub(&self, page: &mut Page) {
+        page.counters("terroir_scrub_blobs_total", "Blobs scrubbed.", "outcome", &self.scrubbed);
+        page.counter("terroir_scrub_bytes_total", "Stored bytes verified.", &self.scrubbed_bytes);
+        page.gauge(
+            "terroir_scrub_progress_permille",
+            "Of the phase of the pass under way.",
+            &self.scrub_progress_permille,
+        );
+        page.gauge(
+            "terroir_scrub_damaged_blobs",
+            "Missing or corrupt in the last pass.",
+            &self.scrub_damaged,
+        );
+        page.gauge("terroir_scrub_unknown_blobs", "Unknown in the last pass.", &self.scrub_unknown);
+        page.gauge("terroir_scrub_ended_seconds", "When the last pass ended.", &self.scrub_ended_seconds);
     }
 }
 

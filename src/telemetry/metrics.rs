@@ -266,6 +266,30 @@ label! {
     }
 }
 
+label! {
+    /// What a scrubber's pass made of a blob.
+    ScrubOutcome {
+        /// Every byte of it opens.
+        Verified = "verified",
+        /// The index has it, the store does not.
+        Missing = "missing",
+        /// It is not what was written.
+        Corrupt = "corrupt",
+        /// It could not be read for now.
+        Unreadable = "unreadable",
+        /// Of a tenant that is not served.
+        Skipped = "skipped",
+        /// The store has it, the index does not.
+        Unknown = "unknown",
+        /// Of another region or environment, or not ours.
+        Elsewhere = "elsewhere",
+        /// An unknown blob that was given to the reclaim queue.
+        GivenUp = "given_up",
+        /// Deleted, as the reclaim queue said.
+        Reclaimed = "reclaimed",
+    }
+}
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -403,6 +427,12 @@ pub struct Metrics {
     pub(super) spans: By<SpanFate, Counter>,
     pub(super) spans_queued: Gauge,
     pub(super) exports: By<Signal, By<ExportOutcome, Counter>>,
+    pub(super) scrubbed: By<ScrubOutcome, Counter>,
+    pub(super) scrubbed_bytes: Counter,
+    pub(super) scrub_progress_permille: Gauge,
+    pub(super) scrub_damaged: Gauge,
+    pub(super) scrub_unknown: Gauge,
+    pub(super) scrub_ended_seconds: Gauge,
 }
 
 impl Metrics {
@@ -568,6 +598,36 @@ impl Metrics {
     /// TLS handshakes that failed or took too long.
     pub fn handshakes_failed(&self) -> &Counter {
         &self.handshakes_failed
+    }
+
+    /// What the scrubber made of blobs.
+    pub fn scrubbed(&self, outcome: ScrubOutcome) -> &Counter {
+        self.scrubbed.at(outcome)
+    }
+
+    /// Stored bytes that the scrubber verified.
+    pub fn scrubbed_bytes(&self) -> &Counter {
+        &self.scrubbed_bytes
+    }
+
+    /// How much of its phase the pass under way has done, in thousandths.
+    pub fn scrub_progress_permille(&self) -> &Gauge {
+        &self.scrub_progress_permille
+    }
+
+    /// Blobs that the last whole pass of this process found missing or corrupt.
+    pub fn scrub_damaged(&self) -> &Gauge {
+        &self.scrub_damaged
+    }
+
+    /// Blobs that the last whole pass of this process found in the store and not in the index.
+    pub fn scrub_unknown(&self) -> &Gauge {
+        &self.scrub_unknown
+    }
+
+    /// When the last whole pass of this process ended, in seconds since 1970; 0: none yet.
+    pub fn scrub_ended_seconds(&self) -> &Gauge {
+        &self.scrub_ended_seconds
     }
 }
 

@@ -22,7 +22,7 @@ pub use labels::{ExportOutcome, Method, Signal, SpanFate, Status};
 pub use logging::{FILTER_VARIABLE, LogFormat, LoggingError, filter, init_logging};
 pub use metrics::{
     AuditEvent, Counter, Direction, Gauge, Histogram, IndexVerb, KeyVerb, Metrics, Operation, RefusalCode,
-    ShareEvent, Shared, StatusClass, StoreOutcome, StoreVerb,
+    ScrubOutcome, ShareEvent, Shared, StatusClass, StoreOutcome, StoreVerb,
 };
 pub use names::Stage;
 pub use redacted::Redacted;

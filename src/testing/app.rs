@@ -20,7 +20,7 @@ use crate::model::{
     ClassId, Clock, Credential, RegionId, SecretRef, SystemClock, SystemEntropy, Tenant, Unclassified,
 };
 use crate::server::Drained;
-use crate::settings::{self, Limits, Listen, RegionSettings, Settings};
+use crate::settings::{self, Limits, Listen, RegionSettings, Scrub, Settings};
 use crate::tenants::NewTenant;
 
 use super::{Tap, Taps};
@@ -72,6 +72,8 @@ pub struct Setup {
     pub collector_ca: Option<PathBuf>,
     /// What is sent to each of them beside the exports.
     pub collector_headers: BTreeMap<String, SecretRef>,
+    /// How regions are scrubbed; unless told otherwise, by no pass but a test's own.
+    pub scrub: Scrub,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What the stores' faults follow from.
@@ -91,6 +93,7 @@ impl Default for Setup {
             collectors: BTreeMap::new(),
             collector_ca: None,
             collector_headers: BTreeMap::new(),
+            scrub: Scrub { interval_s: 0, ..Scrub::default() },
             clock: Arc::new(SystemClock),
             seed: 1,
         }
@@ -335,5 +338,6 @@ fn settings(dir: &Path, setup: &Setup) -> Settings {
         regions: regions.collect(),
         limits: setup.limits,
         telemetry: setup.telemetry,
+        scrub: setup.scrub,
     }
 }

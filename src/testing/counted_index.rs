@@ -7,15 +7,16 @@ use async_trait::async_trait;
 
 use crate::index::{
     AbortOutcome, BlobStanding, Bucket, CompleteOutcome, Counter, CreateBucket, CreateUpload, DeleteBucket,
-    DeleteMany, DeleteOutcome, DirectoryRow, Incarnation, Index, IndexError, ListOutcome, ListParts,
-    ListRequest, ListUploads, Lookup, NamedVersion, NewPart, NewUpload, NewVersion, PartRow, Precondition,
-    PutOutcome, PutPart, PutRow, ReclaimReason, ReclaimRow, SetBucketClass, UploadLookup,
+    DeleteMany, DeleteOutcome, DirectoryRow, Holder, Incarnation, Index, IndexError, ListOutcome, ListParts,
+    ListRequest, ListUploads, LiveBlob, LivePosition, Lookup, NamedVersion, NewPart, NewUpload, NewVersion,
+    PartRow, Precondition, PutOutcome, PutPart, PutRow, ReclaimReason, ReclaimRow, SetBucketClass, Upload,
+    UploadLookup,
 };
 use crate::model::{
     BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId,
 };
 
-/// Counts every call that a request makes, and passes all on. What the background asks (the directory's polling, reclaiming, health) is
+/// Counts every call that a request makes, and passes all on. What the background asks (the directory's polling, reclaiming, scrubbing, health) is
 /// not counted: it belongs to no request.
 #[derive(Debug)]
 pub struct CountedIndex {
@@ -245,6 +246,46 @@ impl Index for CountedIndex {
 
     async fn blob_standing(&self, blobs: &[BlobId]) -> Result<Vec<BlobStanding>, IndexError> {
         self.count().blob_standing(blobs).await
+    }
+
+    async fn live_blobs(&self, after: Option<LivePosition>, limit: u16) -> Result<Vec<LiveBlob>, IndexError> {
+        self.inner.live_blobs(after, limit).await
+    }
+
+    async fn upload_of(&self, version: VersionId) -> Result<Option<Upload>, IndexError> {
+        self.inner.upload_of(version).await
+    }
+
+    async fn see_unknown(
+        &self,
+        blobs: Vec<BlobId>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Timestamp>>, IndexError> {
+        self.inner.see_unknown(blobs, now).await
+    }
+
+    async fn forget_unknown(&self, before: Timestamp) -> Result<u64, IndexError> {
+        self.inner.forget_unknown(before).await
+    }
+
+    async fn take_job(
+        &self,
+        name: &str,
+        holder: Holder,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<Option<bytes::Bytes>, IndexError> {
+        self.inner.take_job(name, holder, now, expires).await
+    }
+
+    async fn keep_job(
+        &self,
+        name: &str,
+        holder: Holder,
+        expires: Timestamp,
+        state: bytes::Bytes,
+    ) -> Result<bool, IndexError> {
+        self.inner.keep_job(name, holder, expires, state).await
     }
 
     fn incarnation(&self) -> Incarnation {

@@ -13,6 +13,7 @@ mod housekeeping;
 mod memory;
 mod read;
 mod records;
+mod scrub;
 mod sealing;
 mod source;
 mod uploads;
@@ -35,6 +36,7 @@ pub use housekeeping::{Due, Reclaimed};
 pub use memory::{Exhausted, Lease, Memory, MemoryLimits};
 pub use read::{Reading, Stored};
 pub use records::Trace;
+pub use scrub::{Checked, Counts, Found, Identity, Outcome, Owner, OwnerRow, Pace, Pass, Phase, Progress};
 pub use source::Source;
 pub use uploads::{ChosenPart, Completion, NewUpload, PartWritten, UploadFacts, Whole};
 pub use write::{Write, Written};
@@ -79,6 +81,9 @@ pub struct VaultSettings {
     /// How long a blob that nothing names any more is kept: longer than the longest request, and at least the index's
     /// restore horizon.
     pub reclaim_delay: Duration,
+    /// How long a write may last, from its begin to its commit: well below the time after which its blobs, if no row names
+    /// them, may be given up. Half of it leaves the other half for clocks that differ.
+    pub write_max: Duration,
 }
 
 /// One region's records.

@@ -14,7 +14,9 @@ use crate::envelope::{
     OpenVersion, Page,
 };
 use crate::index::{Lookup, VersionRow};
-use crate::model::{BlobId, BucketName, ByteRange, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp};
+use crate::model::{
+    BlobId, BucketName, ByteRange, ClassId, ETag, ObjectKey, ObjectMeta, TenantCode, Timestamp,
+};
 use crate::placement::Placement;
 use crate::telemetry::{Stage, carry, stage};
 
@@ -51,6 +53,19 @@ impl Vault {
             Lookup::NoBucket => return Err(VaultError::NoSuchBucket),
             Lookup::NotYours => return Err(VaultError::NotYours),
         };
+        let (kek, open) = self.open_row(tenant, bucket, key, &row).await?;
+        let meta = meta_of(&open.root.manifest);
+        Ok(Stored { vault: self.clone(), placement: Placement::clone(decided), row, kek, open, meta })
+    }
+
+    /// Opens a version's record out of its index row, and holds the row against it.
+    pub(super) async fn open_row(
+        &self,
+        tenant: TenantCode,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        row: &VersionRow,
+    ) -> Result<(Kek, OpenVersion), VaultError> {
         let treatment = self.parts.classes.treatment_named(row.class_code, &row.class)?;
         let handle = self.kek_of(tenant, &treatment.kek, row.kek, row.kek_epoch).await?;
         let kek = handle.to_envelope();
@@ -67,8 +82,7 @@ impl Vault {
                 source: None,
             });
         }
-        let meta = meta_of(&open.root.manifest);
-        Ok(Stored { vault: self.clone(), placement: Placement::clone(decided), row, kek, open, meta })
+        Ok((kek, open))
     }
 }
 

@@ -23,7 +23,7 @@ use super::debris::Debris;
 use super::sealing::{Sealing, kms_key_id, new_blobs, random};
 use super::source::Source;
 use super::{Decided, Vault, VaultError, WriteError};
-use crate::envelope::Closed;
+use crate::envelope::{BlobEntry, Closed, OpenUpload};
 
 pub use complete::{ChosenPart, Completion, Whole};
 use descriptor::{PartDescriptor, UploadDescriptor};
@@ -287,7 +287,17 @@ impl Vault {
         decided: &Decided,
         row: index::Upload,
     ) -> Result<OpenedUpload, VaultError> {
-        let tenant = decided.tenant_code();
+        let (_, sealing) = self.open_upload_record(decided.tenant_code(), &row).await?;
+        let descriptor = UploadDescriptor::open(&row.metadata, &sealing, row.upload)?;
+        Ok(OpenedUpload { row, sealing, descriptor })
+    }
+
+    /// Opens an upload's record out of its index row.
+    pub(super) async fn open_upload_record(
+        &self,
+        tenant: TenantCode,
+        row: &index::Upload,
+    ) -> Result<(OpenUpload, Sealing), VaultError> {
         let treatment = self.parts.classes.treatment_named(row.class_code, &row.class)?;
         let handle = self.kek_of(tenant, &treatment.kek, row.kek, row.kek_epoch).await?;
         let kek = handle.to_envelope();
@@ -297,9 +307,20 @@ impl Vault {
             .and_then(|located| located.confirm(row.bucket.as_str(), row.key.as_bytes()))
             .and_then(|confirmed| confirmed.open_upload(&kek, None))
             .map_err(VaultError::opening)?;
-        let sealing = Sealing { version: row.version, dek: open.dek, kek, handle, locator: open.locator };
-        let descriptor = UploadDescriptor::open(&row.metadata, &sealing, row.upload)?;
-        Ok(OpenedUpload { row, sealing, descriptor })
+        let (dek, locator) = (open.dek.clone(), open.locator.clone());
+        Ok((open, Sealing { version: row.version, dek, kek, handle, locator }))
+    }
+
+    /// The bodies of the newest attempt at a part; none if there is no such part.
+    pub(super) async fn part_entries(
+        &self,
+        sealing: &Sealing,
+        upload: UploadId,
+        number: u16,
+    ) -> Result<Vec<BlobEntry>, VaultError> {
+        let rows = self.parts.index.parts(upload, &[number]).await?;
+        let Some(row) = rows.first() else { return Ok(Vec::new()) };
+        PartDescriptor::open(&row.descriptor, sealing, upload, row)?.entries()
     }
 }
 

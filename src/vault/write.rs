@@ -74,10 +74,21 @@ impl Vault {
             [only] => self.one_blob(decided, &draft, &mut feed, &sealing, *only, &mut debris).await?,
             many => self.many_blobs(decided, &draft, &mut feed, &sealing, many, &mut debris).await?,
         };
+        self.is_in_time(&sealing)?;
         self.commit(new, write.precondition).await?;
         debris.keep();
         let kms_key_id = sealing.kms_key_id();
         Ok(Written { version: sealing.version, etag, class, kms_key_id, checksums })
+    }
+
+    /// Refuses to commit a write that began so long ago that a scrubber may have taken its blobs for those of a dead process,
+    /// given them up, and seen them deleted: the index no longer remembers that.
+    fn is_in_time(&self, sealing: &Sealing) -> Result<(), VaultError> {
+        let begun = Timestamp::from_millis(sealing.locator.created_ms);
+        if self.parts.clock.now().since(begun) < self.parts.settings.write_max {
+            return Ok(());
+        }
+        Err(VaultError::Index(IndexError::Reclaimed))
     }
 
     /// How many padding bytes the class wants behind `clear` bytes.

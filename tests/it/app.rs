@@ -15,6 +15,7 @@ mod multipart;
 mod placement;
 mod replicas;
 mod residency;
+mod scrub;
 mod shares;
 
 use std::collections::BTreeMap;

@@ -268,7 +268,7 @@ async fn a_newer_schema_is_refused() {
         .unwrap();
     conn.close().await.unwrap();
     let refused = open_with(options(&path)).await;
-    assert!(matches!(refused, Err(IndexError::NewerSchema { found: 99, known: 1 })), "{refused:?}");
+    assert!(matches!(refused, Err(IndexError::NewerSchema { found: 99, known: 2 })), "{refused:?}");
 }
 
 #[tokio::test]

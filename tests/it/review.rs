@@ -43,6 +43,7 @@ impl Bench {
             settings: region,
             environment: settings.environment.clone(),
             limits: settings.limits,
+            scrub: settings.scrub,
             catalogue: Arc::new(catalogue),
             between: terroir::app::Parts::default().between,
             regions: 1,

@@ -21,6 +21,7 @@ import cases_markers  # noqa: F401
 import cases_objects  # noqa: F401
 import cases_ranges  # noqa: F401
 import cases_residency  # noqa: F401
+import cases_scrub  # noqa: F401
 import cases_store  # noqa: F401
 import cases_wire  # noqa: F401
 import servers

@@ -8,6 +8,7 @@ mod questions;
 mod reclaim;
 mod row;
 mod run;
+mod scrub;
 mod sql;
 mod uploads;
 mod versions;

@@ -6,16 +6,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::PostgresIndex;
-use super::{buckets, directory, questions, reclaim, uploads, versions};
+use super::{buckets, directory, questions, reclaim, scrub, uploads, versions};
 use crate::index::limits::{
     check, check_blob_ids, check_blobs, check_page, check_part_numbers, check_record, check_version,
 };
 use crate::index::{
     AbortOutcome, BLOB_IDS_MAX, BlobStanding, Bucket, CompleteOutcome, Counter, CreateBucket, CreateUpload,
-    DeleteBucket, DeleteMany, DeleteOutcome, DirectoryRow, Incarnation, Index, IndexError, ListOutcome,
-    ListParts, ListRequest, ListUploads, Lookup, NamedVersion, NewPart, NewUpload, NewVersion, PAGE_MAX,
-    PartRow, Precondition, PutOutcome, PutPart, PutRow, ReclaimReason, ReclaimRow, SetBucketClass,
-    UploadLookup,
+    DeleteBucket, DeleteMany, DeleteOutcome, DirectoryRow, Holder, Incarnation, Index, IndexError,
+    JOB_STATE_BYTES_MAX, ListOutcome, ListParts, ListRequest, ListUploads, LiveBlob, LivePosition, Lookup,
+    NamedVersion, NewPart, NewUpload, NewVersion, PAGE_MAX, PartRow, Precondition, PutOutcome, PutPart,
+    PutRow, ReclaimReason, ReclaimRow, SetBucketClass, Upload, UploadLookup,
 };
 use crate::model::{
     BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId,
@@ -260,6 +260,50 @@ impl Index for PostgresIndex {
     async fn blob_standing(&self, blobs: &[BlobId]) -> Result<Vec<BlobStanding>, IndexError> {
         check_blob_ids(blobs)?;
         questions::standing(&self.inner, blobs).await
+    }
+
+    async fn live_blobs(&self, after: Option<LivePosition>, limit: u16) -> Result<Vec<LiveBlob>, IndexError> {
+        check_page(limit)?;
+        scrub::live_blobs(&self.inner, after, limit).await
+    }
+
+    async fn upload_of(&self, version: VersionId) -> Result<Option<Upload>, IndexError> {
+        scrub::upload_of(&self.inner, version).await
+    }
+
+    async fn see_unknown(
+        &self,
+        blobs: Vec<BlobId>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Timestamp>>, IndexError> {
+        check_blob_ids(&blobs)?;
+        self.inner.change(scrub::See { blobs, now }).await
+    }
+
+    async fn forget_unknown(&self, before: Timestamp) -> Result<u64, IndexError> {
+        self.inner.change(scrub::ForgetUnknown { before }).await
+    }
+
+    async fn take_job(
+        &self,
+        name: &str,
+        holder: Holder,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<Option<Bytes>, IndexError> {
+        check((1..=32).contains(&name.len()), "must have a job's name of 1 to 32 bytes")?;
+        self.inner.change(scrub::TakeJob { name: name.to_owned(), holder, now, expires }).await
+    }
+
+    async fn keep_job(
+        &self,
+        name: &str,
+        holder: Holder,
+        expires: Timestamp,
+        state: Bytes,
+    ) -> Result<bool, IndexError> {
+        check(state.len() <= JOB_STATE_BYTES_MAX, "must keep a job's state within 64 KiB")?;
+        self.inner.change(scrub::KeepJob { name: name.to_owned(), holder, expires, state }).await
     }
 
     fn incarnation(&self) -> Incarnation {

@@ -239,6 +239,24 @@ pub(super) const RECLAIM_DEPTH: &str = "SELECT count(*) AS count FROM blobs WHER
 pub(super) const STANDING: &str = "SELECT blob_id, CASE WHEN due_ms IS NULL THEN 1::BIGINT ELSE 0::BIGINT END AS live \
      FROM blobs WHERE blob_id = ANY($1)";
 
+// ---- scrubbing ----
+/// The live ones alone: here what waits for its deletion is a row of the same table.
+pub(super) const LIVE_BLOBS: &str = "SELECT version_id, part, ordinal, blob_id, stored_bytes FROM blobs \
+     WHERE due_ms IS NULL AND (version_id, part, ordinal) > ($1, $2, $3) \
+     ORDER BY version_id, part, ordinal LIMIT $4";
+/// Those known already keep their first time, the others get one while there is room. Two replicas that see the same blob for
+/// the first time at once: one of them is told nothing of it, and sees it again in its next pass.
+pub(super) const UNKNOWN_SEE: &str = "WITH given AS (SELECT blob, nth FROM unnest($1::BYTEA[]) WITH ORDINALITY AS g (blob, nth)), \
+     again AS (UPDATE unknown_blobs u SET last_ms = $2 FROM given g WHERE u.blob_id = g.blob \
+         RETURNING u.blob_id, u.first_ms), \
+     fresh AS (SELECT g.blob, row_number() OVER (ORDER BY min(g.nth)) AS place FROM given g \
+         WHERE NOT EXISTS (SELECT 1 FROM unknown_blobs u WHERE u.blob_id = g.blob) GROUP BY g.blob), \
+     noted AS (INSERT INTO unknown_blobs (blob_id, first_ms, last_ms) SELECT f.blob, $2, $2 FROM fresh f \
+         WHERE f.place <= $3 - (SELECT count(*) FROM unknown_blobs) ON CONFLICT (blob_id) DO NOTHING \
+         RETURNING blob_id, first_ms) \
+     SELECT COALESCE(a.first_ms, n.first_ms) AS first_ms FROM given g \
+     LEFT JOIN again a ON a.blob_id = g.blob LEFT JOIN noted n ON n.blob_id = g.blob ORDER BY g.nth";
+
 // ---- questions ----
 pub(super) const COUNTERS: &str = "SELECT b.name, c.class, sum(c.objects)::BIGINT AS objects, \
      sum(c.bytes)::BIGINT AS bytes, sum(c.sealed_bytes)::BIGINT AS sealed_bytes FROM counters c \

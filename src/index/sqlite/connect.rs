@@ -17,7 +17,8 @@ use crate::model::{Entropy, Timestamp};
 
 /// Every schema this release knows, oldest first. A released file is never edited: a new one expands the schema, a later
 /// one contracts it.
-const MIGRATIONS: [(u64, &str); 1] = [(1, include_str!("../ddl/sqlite/0001_first.sql"))];
+const MIGRATIONS: [(u64, &str); 2] =
+    [(1, include_str!("../ddl/sqlite/0001_first.sql")), (2, include_str!("../ddl/sqlite/0002_scrub.sql"))];
 
 /// The format of the rows' own bytes, as far as the index knows them.
 const FORMAT: i64 = 1;

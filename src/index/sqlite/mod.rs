@@ -11,6 +11,7 @@ mod plans;
 mod port;
 mod reader;
 mod reclaim;
+mod scrub;
 mod uploads;
 mod versions;
 mod writer;

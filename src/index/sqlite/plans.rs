@@ -9,7 +9,7 @@ use super::{Opening, SqliteOptions, list, sql};
 use crate::model::{SystemEntropy, Timestamp};
 
 /// Statements, with whether they may sort what a bounded walk found.
-const STATEMENTS: [(&str, &str, bool); 26] = [
+const STATEMENTS: [(&str, &str, bool); 29] = [
     ("lookup", sql::LOOKUP, false),
     ("version", sql::VERSION, false),
     ("bucket", sql::BUCKET, false),
@@ -34,6 +34,9 @@ const STATEMENTS: [(&str, &str, bool); 26] = [
     ("parts delete", sql::PARTS_DELETE, false),
     ("upload delete", sql::UPLOAD_DELETE, false),
     ("kek use", sql::KEK_USE, false),
+    ("live blobs", sql::LIVE_BLOBS, false),
+    ("upload of a version", sql::UPLOAD_OF, false),
+    ("unknown blobs forget", sql::UNKNOWN_FORGET, false),
     ("directory row", sql::ROW, false),
     ("directory rows changed", sql::ROWS_CHANGED, false),
 ];

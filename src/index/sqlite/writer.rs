@@ -106,6 +106,19 @@ impl Tx {
         Ok(done.rows_affected())
     }
 
+    /// Writes; answers the first row that `RETURNING` gave.
+    pub(super) async fn write_returning(
+        &mut self,
+        statement: Statement<'_>,
+    ) -> Result<Option<SqliteRow>, IndexError> {
+        if !self.is_saved {
+            self.plain("SAVEPOINT change").await?;
+            self.is_saved = true;
+        }
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        statement.fetch_optional(&mut self.conn).await.map_err(|error| translate(error, "changing"))
+    }
+
     /// Writes what must change exactly one row.
     pub(super) async fn write_one(
         &mut self,

@@ -100,7 +100,7 @@ impl Stored {
     }
 }
 
-async fn in_parts(clinic: &TestTenant, key: &str, body: &[u8]) {
+pub(super) async fn in_parts(clinic: &TestTenant, key: &str, body: &[u8]) {
     let s3 = &clinic.s3;
     let upload = s3.create_multipart_upload().bucket("clinic").key(key).send().await.unwrap();
     let id = upload.upload_id().unwrap();

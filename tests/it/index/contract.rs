@@ -6,8 +6,9 @@ use std::pin::Pin;
 use bytes::Bytes;
 use terroir::index::{
     AbortOutcome, BlobStanding, CompleteOutcome, CreateBucket, CreateUpload, DeleteBucket, DeleteMany,
-    DeleteOutcome, IndexError, ListOutcome, ListParts, ListUploads, Lookup, NewUpload, NewVersion, Position,
-    Precondition, PutOutcome, PutPart, PutRow, ReclaimReason, SetBucketClass, UploadLookup,
+    DeleteOutcome, Holder, IndexError, ListOutcome, ListParts, ListUploads, LiveBlob, Lookup, NewBlob,
+    NewUpload, NewVersion, Position, Precondition, PutOutcome, PutPart, PutRow, ReclaimReason,
+    SetBucketClass, UploadLookup,
 };
 use terroir::model::{Timestamp, UploadId};
 
@@ -80,6 +81,15 @@ checks![
     a_size_no_engine_can_hold_is_refused,
     rows_do_not_print_names,
     a_closed_index_says_so,
+    live_blobs_are_walked_in_pages_each_once,
+    blobs_of_open_uploads_are_live_and_reclaimed_ones_are_not,
+    an_open_upload_is_found_by_the_version_it_will_become,
+    an_unknown_blob_keeps_the_time_it_was_first_seen,
+    an_unknown_blob_that_is_not_seen_again_is_forgotten,
+    a_job_is_held_by_one_until_it_expires,
+    a_job_taken_over_goes_on_from_the_state_last_kept,
+    a_job_that_was_lost_is_not_kept,
+    one_of_many_takers_gets_a_job,
 ];
 
 async fn a_bucket_name_is_unique_in_the_region(index: Shared) {
@@ -1090,4 +1100,146 @@ async fn a_closed_index_says_so(index: Shared) {
     let late = index.commit_put(version("records", "a"), Precondition::None, NOW).await;
     assert!(matches!(late, Err(IndexError::Closed)), "{late:?}");
     assert!(index.health().await.is_err());
+}
+
+/// Every live blob, walked in pages of `limit`.
+async fn walked(index: &Shared, limit: u16) -> Vec<LiveBlob> {
+    let mut walked: Vec<LiveBlob> = Vec::new();
+    loop {
+        let page = index.live_blobs(walked.last().map(|live| live.at), limit).await.unwrap();
+        assert!(page.len() <= usize::from(limit));
+        if page.is_empty() {
+            return walked;
+        }
+        walked.extend(page);
+    }
+}
+
+async fn live_blobs_are_walked_in_pages_each_once(index: Shared) {
+    make_bucket(&*index, "records").await;
+    assert_eq!(walked(&index, 3).await, []);
+    let mut expected = Vec::new();
+    for n in 0..5 {
+        let new = NewVersion { blobs: blobs(3), ..version("records", &format!("key {n}")) };
+        committed(index.commit_put(new.clone(), Precondition::None, NOW).await.unwrap());
+        expected.extend(new.blobs.iter().map(|blob| (new.version, blob.id, blob.stored_bytes)));
+    }
+    expected.sort_unstable_by_key(|(version, ..)| *version);
+    for limit in [1, 2, 3, 4, 1000] {
+        let found = walked(&index, limit).await;
+        assert!(found.is_sorted_by(|a, b| a.at < b.at), "by version, part and place");
+        let found: Vec<_> =
+            found.iter().map(|live| (live.at.version, live.blob, live.stored_bytes)).collect();
+        assert_eq!(found, expected, "in pages of {limit}");
+    }
+    let refused = index.live_blobs(None, 1001).await;
+    assert!(matches!(refused, Err(IndexError::Invalid { .. })), "{refused:?}");
+}
+
+async fn blobs_of_open_uploads_are_live_and_reclaimed_ones_are_not(index: Shared) {
+    make_bucket(&*index, "records").await;
+    let open = upload("records", "a");
+    index.create_upload(open.clone()).await.unwrap();
+    let (second, first) = (part(&open, 2), part(&open, 1));
+    for part in [&second, &first] {
+        index.put_part(OURS, &open.bucket, &open.key, part.clone(), NOW).await.unwrap();
+    }
+    let found: Vec<_> =
+        walked(&index, 3).await.iter().map(|live| (live.at.version, live.at.part, live.blob)).collect();
+    let of = |number, blobs: &[NewBlob]| -> Vec<_> {
+        blobs.iter().map(|blob| (open.version, number, blob.id)).collect()
+    };
+    assert_eq!(found, [of(1, &first.blobs), of(2, &second.blobs)].concat());
+    index.abort_upload(OURS, &open.bucket, &open.key, open.upload, NOW).await.unwrap();
+    assert_eq!(walked(&index, 3).await, []);
+}
+
+async fn an_open_upload_is_found_by_the_version_it_will_become(index: Shared) {
+    make_bucket(&*index, "records").await;
+    let open = upload("records", "a");
+    assert_eq!(index.upload_of(open.version).await.unwrap(), None);
+    index.create_upload(open.clone()).await.unwrap();
+    assert_eq!(index.upload_of(open.version).await.unwrap(), Some(open.clone()));
+    let one = part(&open, 1);
+    index.put_part(OURS, &open.bucket, &open.key, one.clone(), NOW).await.unwrap();
+    let chosen = vec![(1, one.etag.clone())];
+    let done = index
+        .complete_upload(open.upload, chosen, completion(&open, 10), Precondition::None, NOW)
+        .await
+        .unwrap();
+    assert!(matches!(done, CompleteOutcome::Completed { .. }), "{done:?}");
+    assert_eq!(index.upload_of(open.version).await.unwrap(), None, "it is a version now");
+}
+
+async fn an_unknown_blob_keeps_the_time_it_was_first_seen(index: Shared) {
+    let (found, later) = (ids(&blobs(3)), Timestamp::from_millis(NOW.millis() + 1));
+    assert_eq!(index.see_unknown(found[..2].to_vec(), NOW).await.unwrap(), [Some(NOW), Some(NOW)]);
+    let mixed = vec![found[2], found[0], found[1]];
+    assert_eq!(index.see_unknown(mixed, later).await.unwrap(), [Some(later), Some(NOW), Some(NOW)]);
+    assert_eq!(index.see_unknown(Vec::new(), later).await.unwrap(), []);
+    let standing = index.blob_standing(&found).await.unwrap();
+    assert_eq!(standing, [BlobStanding::Unknown; 3], "being remembered makes nothing known");
+}
+
+async fn an_unknown_blob_that_is_not_seen_again_is_forgotten(index: Shared) {
+    let (found, later) = (ids(&blobs(2)), Timestamp::from_millis(NOW.millis() + 1));
+    index.see_unknown(found.clone(), NOW).await.unwrap();
+    index.see_unknown(vec![found[0]], later).await.unwrap();
+    assert_eq!(index.forget_unknown(NOW).await.unwrap(), 0, "seen at that moment is not before it");
+    assert_eq!(index.forget_unknown(later).await.unwrap(), 1);
+    assert_eq!(index.see_unknown(found, later).await.unwrap(), [Some(NOW), Some(later)]);
+}
+
+const JOB_MS: u64 = 1000;
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_millis(NOW.millis() + ms)
+}
+
+async fn a_job_is_held_by_one_until_it_expires(index: Shared) {
+    let (first, second) = (Holder([1; 16]), Holder([2; 16]));
+    assert!(index.take_job("scrub", first, NOW, at(JOB_MS)).await.unwrap().is_some());
+    assert_eq!(index.take_job("scrub", second, at(JOB_MS - 1), at(9 * JOB_MS)).await.unwrap(), None);
+    assert!(index.take_job("scrub", first, at(1), at(JOB_MS)).await.unwrap().is_some(), "taking prolongs");
+    assert!(index.take_job("other", second, NOW, at(JOB_MS)).await.unwrap().is_some(), "another job");
+    assert!(index.take_job("scrub", second, at(JOB_MS), at(2 * JOB_MS)).await.unwrap().is_some());
+    assert_eq!(index.take_job("scrub", first, at(JOB_MS), at(2 * JOB_MS)).await.unwrap(), None);
+    let refused = index.take_job("", first, NOW, NOW).await;
+    assert!(matches!(refused, Err(IndexError::Invalid { .. })), "{refused:?}");
+}
+
+async fn a_job_taken_over_goes_on_from_the_state_last_kept(index: Shared) {
+    let (first, second) = (Holder([1; 16]), Holder([2; 16]));
+    let empty = index.take_job("scrub", first, NOW, at(JOB_MS)).await.unwrap();
+    assert_eq!(empty, Some(Bytes::new()));
+    let state = Bytes::from_static(b"half way");
+    assert!(index.keep_job("scrub", first, at(JOB_MS), state.clone()).await.unwrap());
+    assert_eq!(index.take_job("scrub", second, at(JOB_MS), at(2 * JOB_MS)).await.unwrap(), Some(state));
+    let long = Bytes::from(vec![0; terroir::index::JOB_STATE_BYTES_MAX + 1]);
+    let refused = index.keep_job("scrub", second, at(JOB_MS), long).await;
+    assert!(matches!(refused, Err(IndexError::Invalid { .. })), "{refused:?}");
+}
+
+async fn a_job_that_was_lost_is_not_kept(index: Shared) {
+    let (first, second) = (Holder([1; 16]), Holder([2; 16]));
+    assert!(!index.keep_job("scrub", first, at(JOB_MS), Bytes::new()).await.unwrap(), "never taken");
+    index.take_job("scrub", first, NOW, at(JOB_MS)).await.unwrap();
+    index.keep_job("scrub", first, NOW, Bytes::from_static(b"let go")).await.unwrap();
+    let taken = index.take_job("scrub", second, NOW, at(JOB_MS)).await.unwrap();
+    assert_eq!(taken, Some(Bytes::from_static(b"let go")), "let go by expiring now");
+    assert!(!index.keep_job("scrub", first, at(JOB_MS), Bytes::from_static(b"too late")).await.unwrap());
+    let mine = index.take_job("scrub", second, at(1), at(JOB_MS)).await.unwrap();
+    assert_eq!(mine, Some(Bytes::from_static(b"let go")), "what the loser kept changed nothing");
+}
+
+async fn one_of_many_takers_gets_a_job(index: Shared) {
+    let takers = (0..16_u8).map(|n| {
+        let index = index.clone();
+        tokio::spawn(async move { index.take_job("scrub", Holder([n; 16]), NOW, at(JOB_MS)).await })
+    });
+    let mut winners = 0;
+    for taker in takers.collect::<Vec<_>>() {
+        winners += usize::from(taker.await.unwrap().unwrap().is_some());
+    }
+    assert_eq!(winners, 1);
 }

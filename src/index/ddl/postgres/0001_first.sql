@@ -147,3 +147,19 @@ CREATE TABLE directory (
     sealed         BYTEA  NOT NULL,
     PRIMARY KEY (kind, id)
 );
+
+-- Work of which the region has at most one at a time, over all replicas: who does it, until when, and how far it is.
+CREATE TABLE jobs (
+    name           TEXT   PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 32),
+    holder         BYTEA  NOT NULL CHECK (length(holder) = 16),
+    expires_ms     BIGINT NOT NULL,
+    state          BYTEA  NOT NULL
+);
+
+-- Blobs that were found in the store and not in this index: when first, and when last.
+CREATE TABLE unknown_blobs (
+    blob_id        BYTEA  PRIMARY KEY CHECK (length(blob_id) = 16),
+    first_ms       BIGINT NOT NULL,
+    last_ms        BIGINT NOT NULL
+);
+CREATE INDEX unknown_blobs_by_last ON unknown_blobs (last_ms);
