@@ -35,7 +35,7 @@ while :; do
 done
 kill -QUIT "$(head -n 1 "$dir/data/postmaster.pid")"
 while [ -e "$dir/data/postmaster.pid" ]; do sleep 0.05; done
-rm -rf "$dir/data" "$dir/port""#;
+rm -rf "$dir/data" "$dir/port" "$dir/log""#;
 
 /// The same for a server of one test: it lives as long as our end of the keeper's standard input.
 const OWN_KEEPER: &str = r#"dir=$1
