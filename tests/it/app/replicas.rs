@@ -41,7 +41,8 @@ impl Replicas {
         setup.limits.reclaim_delay_s = reclaim_delay_s;
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
         // At once: both make the schemas, the roots and the region's own key.
-        let (one, two) = tokio::join!(TestApp::start(&one, &setup), TestApp::start(&two, &setup));
+        let (one, two) =
+            tokio::join!(Box::pin(TestApp::start(&one, &setup)), Box::pin(TestApp::start(&two, &setup)));
         Self { one, two, setup, database, dir }
     }
 

@@ -159,7 +159,7 @@ async fn replicas_that_mint_one_key_at_once_end_with_one() {
         let minting: Vec<_> = rings
             .iter()
             .map(|ring| {
-                let (ring, spec) = (ring.clone(), spec.clone());
+                let (ring, spec) = (ring.clone(), spec);
                 tokio::spawn(async move { ring.current(tenant, &spec).await.unwrap() })
             })
             .collect();

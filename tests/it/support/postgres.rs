@@ -35,7 +35,7 @@ while :; do
 done
 kill -QUIT "$(head -n 1 "$dir/data/postmaster.pid")"
 while [ -e "$dir/data/postmaster.pid" ]; do sleep 0.05; done
-rm -rf "$dir/data" "$dir/port""#;
+rm -rf "$dir/data" "$dir/port" "$dir/log""#;
 
 /// The same for a server of one test: it lives as long as our end of the keeper's standard input.
 const OWN_KEEPER: &str = r#"dir=$1
@@ -51,6 +51,7 @@ pub(crate) struct Shared {
 }
 
 /// The server that all tests share, started if nobody runs it.
+#[expect(clippy::zombie_processes, reason = "server and keeper outlive this process: the keeper ends both")]
 pub(crate) fn shared() -> &'static Shared {
     static SERVER: OnceLock<Shared> = OnceLock::new();
     SERVER.get_or_init(|| {
@@ -160,6 +161,10 @@ impl Own {
     }
 
     /// Starts it again where it was.
+    #[expect(
+        clippy::zombie_processes,
+        reason = "the loop ends with a server that runs, or with a panic that ends the test"
+    )]
     pub(crate) fn restart(&mut self) {
         let deadline = Instant::now() + START_MAX;
         loop {

@@ -101,7 +101,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State, mu
     }
 }
 
-/// The question whether the server speaks TLS, which comes before the start-up message (protocol version 3, "SSLRequest").
+/// The question whether the server speaks TLS, which comes before the start-up message (protocol version 3, `SSLRequest`).
 const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
 
 /// Where the client's messages begin: first a length and a code (start-up), then a type and a length each.
