@@ -5,6 +5,7 @@ use crate::envelope::padme_padding;
 use crate::index::{IndexError, NewBlob, NewVersion, Precondition, PutOutcome};
 use crate::model::{
     BlobId, BucketName, Checksum, ClassCode, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp, VersionId,
+    failpoint,
 };
 
 use super::cut::{Feed, Length};
@@ -70,7 +71,9 @@ impl Vault {
             [only] => self.one_blob(decided, &draft, &mut feed, &sealing, *only, &mut debris).await?,
             many => self.many_blobs(decided, &draft, &mut feed, &sealing, many, &mut debris).await?,
         };
+        failpoint::pass("blobs-durable");
         self.commit(new, write.precondition).await?;
+        failpoint::pass("version-committed");
         debris.keep();
         let kms_key_id = sealing.kms_key_id();
         Ok(Written { version: sealing.version, etag, class, kms_key_id, checksums })

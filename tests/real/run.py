@@ -16,7 +16,11 @@ import cases
 import cases_admin  # noqa: F401  (registers its cases)
 import cases_clients  # noqa: F401
 import cases_corruption  # noqa: F401
+import cases_faults_host  # noqa: F401
+import cases_faults_kill  # noqa: F401
+import cases_faults_store  # noqa: F401
 import cases_kill  # noqa: F401
+import cases_linear  # noqa: F401
 import cases_markers  # noqa: F401
 import cases_objects  # noqa: F401
 import cases_ranges  # noqa: F401

@@ -13,6 +13,7 @@ import unittest
 
 import cases_kill
 import cases_ranges
+import linear
 import wire
 from scan import Scan, forms
 
@@ -115,6 +116,94 @@ class Modelling(unittest.TestCase):
         self.assertFalse(verified({"a": b"ne", "b": b"kept"}), "torn")
         self.assertFalse(verified({"b": b"kept"}), "lost")
         self.assertFalse(verified({"a": b"old"}), "lost, not in flight")
+
+
+class Linearizing(unittest.TestCase):
+    """The checker says no to histories that cannot be, and yes to those that only look odd."""
+
+    def ops(self, *lines):
+        """`kind value expects ok asked answered`"""
+        return [linear.Operation(kind, asked, answered, ok, value, expects) for kind, value, expects, ok, asked, answered in lines]
+
+    def assert_order(self, *lines):
+        operations = self.ops(*lines)
+        order = linear.check(operations)
+        self.assertIsNotNone(order)
+        state, at = linear.NOTHING, 0
+        for one in order:
+            self.assertGreaterEqual(one.answered, at, "an order against real time")
+            at, state = max(at, one.asked), one.after(state)
+            self.assertIsNotNone(state)
+
+    def assert_none(self, *lines):
+        self.assertIsNone(linear.check(self.ops(*lines)))
+
+    def test_histories_that_are_possible(self):
+        self.assert_order()
+        self.assert_order(("write", 1, None, True, 0, 1), ("read", 1, None, True, 2, 3))
+        # Both overlap: the read may stand on either side.
+        for seen in (0, 1):
+            self.assert_order(("write", 1, None, True, 0, 10), ("read", seen, None, True, 5, 6))
+        # One of two creates wins; which, the reads decide.
+        self.assert_order(("create", 1, None, False, 0, 10), ("create", 2, None, True, 0, 10), ("read", 2, None, True, 11, 12))
+        # A swap wins, another with the same ETag loses, a delete comes between, a create wins again.
+        self.assert_order(("write", 1, None, True, 0, 1), ("swap", 2, 1, True, 2, 9), ("swap", 3, 1, False, 2, 9),
+                          ("delete", None, None, True, 10, 11), ("create", 4, None, True, 12, 13), ("read", 4, None, True, 14, 15))
+        # A write of unknown outcome happened late, or never.
+        self.assert_order(("write", 1, None, None, 0, 1), ("read", 0, None, True, 2, 3), ("read", 1, None, True, 4, 5))
+        self.assert_order(("write", 1, None, None, 0, 1), ("read", 0, None, True, 2, 3))
+        self.assert_order(("write", 1, None, True, 0, 1), ("swap", 2, 1, None, 2, 3), ("swap", 3, 1, True, 4, 5), ("read", 3, None, True, 6, 7))
+
+    def test_a_lost_write(self):
+        self.assert_none(("write", 1, None, True, 0, 1), ("read", 0, None, True, 2, 3))
+        self.assert_none(("write", 1, None, True, 0, 1), ("write", 2, None, True, 2, 3), ("read", 1, None, True, 4, 5))
+
+    def test_a_reading_that_goes_back_in_time(self):
+        self.assert_none(("write", 1, None, True, 0, 1), ("write", 2, None, True, 2, 20), ("read", 2, None, True, 3, 4), ("read", 1, None, True, 5, 6))
+
+    def test_two_winners_of_one_race(self):
+        self.assert_none(("create", 1, None, True, 0, 10), ("create", 2, None, True, 0, 10))
+        swaps = [("write", 1, None, True, 0, 1), ("swap", 2, 1, True, 2, 10), ("swap", 3, 1, True, 2, 10)]
+        self.assert_none(*swaps)
+        self.assertEqual(linear.races(self.ops(*swaps)), [(1, 2, 0)])
+
+    def test_no_winner_where_one_must_be(self):
+        self.assert_none(("create", 1, None, False, 0, 1))
+        self.assert_none(("write", 1, None, True, 0, 1), ("swap", 2, 1, False, 2, 3))
+
+    def test_a_write_that_comes_back_after_it_was_replaced_or_deleted(self):
+        self.assert_none(("write", 1, None, None, 0, 1), ("read", 1, None, True, 2, 3), ("write", 2, None, True, 4, 5), ("read", 1, None, True, 6, 7))
+        self.assert_none(("write", 1, None, True, 0, 1), ("delete", None, None, True, 2, 3), ("read", 1, None, True, 4, 5))
+
+    def test_a_refused_write_that_happened(self):
+        self.assert_none(("write", 1, None, True, 0, 1), ("create", 2, None, False, 2, 3), ("read", 2, None, True, 4, 5))
+
+    def test_a_read_of_what_nobody_wrote_and_a_read_before_its_write(self):
+        self.assert_none(("read", 7, None, True, 0, 1))
+        self.assert_none(("read", 1, None, True, 0, 1), ("write", 1, None, True, 2, 3))
+
+    def test_random_histories_of_a_true_register_pass_and_one_spoilt_read_fails(self):
+        import random
+
+        for seed in range(60):
+            chance, state, at, lines = random.Random(seed), 0, 0, []
+            for number in range(1, 120):
+                kind = chance.choice(["read", "write", "create", "swap", "delete"])
+                expects = chance.choice([state, max(state - 1, 1)]) if kind == "swap" else None
+                one = linear.Operation(kind, 0, 0, True, number, expects)
+                if kind == "read":
+                    one.value = state
+                elif one.after(state) is None:
+                    one.ok = False
+                state = one.after(state)
+                at += 10  # its moment; it was asked up to 40 before and answered up to 40 after
+                lines.append((kind, one.value, expects, one.ok, at - chance.randrange(40), at + 1 + chance.randrange(40)))
+            self.assert_order(*lines)
+            reads = [place for place, line in enumerate(lines) if line[0] == "read"]
+            place = chance.choice(reads)
+            spoilt = [*lines]
+            spoilt[place] = ("read", 1_000, *lines[place][2:])
+            self.assert_none(*spoilt)
 
 
 class Signing(unittest.TestCase):

@@ -60,8 +60,9 @@ class Terroir:
     def credentials(self):
         return json.loads((self.data_dir / "dev-credentials.json").read_text())
 
-    FAILPOINT_VARIABLE = "TERROIR_BLOBS_FAILPOINT"
+    FAILPOINT_VARIABLE = "TERROIR_FAILPOINT"
     FAILPOINTS = ("temp-created", "temp-written", "temp-synced", "before-link", "after-link", "folder-synced")
+    WRITE_FAILPOINTS = ("audit-written", "audit-synced", "blobs-durable", "index-written", "index-committed", "version-committed")
 
     TOUR_OVER = "The tour is over"  # printed on a first start, after which a stop is an ordinary stop
 
@@ -125,13 +126,13 @@ class Terroir:
 
 
 class SeaweedFs:
-    """Two independent SeaweedFS processes posing as regions: proves the harness, not the product."""
+    """Independent SeaweedFS processes, one for each region: stores for the product, or posing as it to prove the harness."""
 
     kind = "seaweedfs"
 
     def __init__(self, data_dir, regions=("fr", "us")):
         self.data_dir = pathlib.Path(data_dir)
-        self.children, self.endpoints = [], {region: None for region in regions}
+        self.children, self.commands, self.endpoints = [], [], {region: None for region in regions}
 
     def start(self):
         for region in self.endpoints:
@@ -140,13 +141,30 @@ class SeaweedFs:
             identity = {"name": "t", "credentials": [{"accessKey": f"key{region}", "secretKey": f"secret{region}"}],
                         "actions": ["Admin"]}
             (home / "s3.json").write_text(json.dumps({"identities": [identity]}))
-            self.children.append(subprocess.Popen(
-                [VENV_BIN / "weed", "mini", f"-dir={home}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-                 f"-master.port={base}", f"-volume.port={base + 1}", f"-filer.port={base + 2}", f"-s3.port={base + 3}",
-                 "-webdav=false", "-admin.ui=false", f"-admin.port={base + 4}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-                 f"-s3.config={home}/s3.json"],
-                stdin=subprocess.DEVNULL, stdout=open(home / "log", "wb"), stderr=subprocess.STDOUT, cwd=home))
+            self.commands.append((home, [
+                VENV_BIN / "weed", "mini", f"-dir={home}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                f"-master.port={base}", f"-volume.port={base + 1}", f"-filer.port={base + 2}", f"-s3.port={base + 3}",
+                "-webdav=false", "-admin.ui=false", f"-admin.port={base + 4}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                f"-s3.config={home}/s3.json"]))
+            self.children.append(self.spawned(*self.commands[-1]))
             self.endpoints[region] = f"http://127.0.0.1:{base + 3}"
+        return self.wait_until_ready()
+
+    def spawned(self, home, command):
+        with open(home / "log", "ab") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home)
+
+    def kill(self):
+        """SIGKILL to all, as a machine's end would be."""
+        for child in self.children:
+            child.kill()
+            child.wait()
+
+    def revive(self):
+        """The same stores, on the same ports and folders. Does not wait."""
+        self.children = [self.spawned(*command) for command in self.commands]
+
+    def wait_until_ready(self):
         for region, client in self.regions().items():
             deadline = time.monotonic() + READY_S
             while True:
@@ -176,11 +194,12 @@ class SeaweedFs:
 
 
 class Served:
-    """`terroir serve` of one region whose store is the SeaweedFS bucket at `store_port`: the real thing, on loopback."""
+    """`terroir serve` of one region whose store is the SeaweedFS bucket at `store_port`: the real thing, on loopback. Without
+    `store` it is a local folder."""
 
     kind = "terroir"
 
-    def __init__(self, data_dir, store, store_port, region="fr", bucket="terroir-blobs"):
+    def __init__(self, data_dir, store=None, store_port=None, region="fr", bucket="terroir-blobs", limits=""):
         self.binary, self.region, self.child = os.environ["TERROIR_BIN"], region, None
         self.data_dir = pathlib.Path(data_dir)
         self.data_dir.mkdir(parents=True)
@@ -188,13 +207,17 @@ class Served:
         self.config = self.data_dir / "terroir.toml"
         self.base = ports.claim()
         self.store = store
-        store.make_bucket(bucket)
+        if store:
+            store.make_bucket(bucket)
         self.config.write_text(f"""environment = "bench"
 overlay = "{self.data_dir}/overlay.toml"
 
 [region.{region}]
 state-dir = "{self.data_dir}/state"
 listen = {{ data = "127.0.0.1:{self.base}", control = "127.0.0.1:{self.base + 1}", observe = "127.0.0.1:{self.base + 2}" }}
+
+[limits]
+{limits}
 """)
         (self.data_dir / "overlay.toml").write_text(f"""name = "loopback"
 
@@ -203,7 +226,7 @@ s3-endpoint = "http://127.0.0.1:{self.base}"
 index = {{ sqlite = {{ path = "index/index.sqlite3" }} }}
 keys = {{ local-file = {{ path = "keys/roots" }} }}
 audit = {{ directory = "audit" }}
-
+""" + (f"""
 [regions.{region}.store.s3]
 endpoint = "http://127.0.0.1:{store_port}"
 bucket = "{bucket}"
@@ -212,20 +235,30 @@ signing-region = "us-east-1"
 access-key-id = "env:STORE_KEY_ID"
 secret-access-key = "env:STORE_SECRET"
 path-style = true
-""")
-        self.env = {**os.environ, "STORE_KEY_ID": store.access_key, "STORE_SECRET": store.secret_key, "RUST_LOG": "info"}
+""" if store else f"""
+[regions.{region}.store.fs]
+path = "store"
+"""))
+        secrets = {"STORE_KEY_ID": store.access_key, "STORE_SECRET": store.secret_key} if store else {}
+        self.env = {**os.environ, **secrets, "RUST_LOG": "info"}
 
-    def verb(self, *words, as_json=False):
+    def verb(self, *words, as_json=False, check=True):
         command = [self.binary, *words, "--region", self.region, "--config", str(self.config)]
         done = subprocess.run(command + (["--json"] if as_json else []), capture_output=True, text=True, timeout=60, env=self.env)
-        if done.returncode != 0:
+        if check and done.returncode != 0:
             raise AssertionError(f"terroir {' '.join(words)}: exit {done.returncode}: {done.stderr.strip()}")
         return json.loads(done.stdout) if as_json else done
 
-    def start(self):
+    def start(self, extra_env=None, wait=True):
+        """`wait=False`: a caller that expects the process to die early waits for itself."""
         command = [self.binary, "serve", "--config", str(self.config), "--region", self.region]
         with open(self.log, "ab") as log:
-            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
+            # SIGXFSZ stays ignored, as in this process: a case limits file sizes to see writes fail.
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                          env={**self.env, **(extra_env or {})}, restore_signals=False)
+        return self.wait_until_ready() if wait else self
+
+    def wait_until_ready(self):
         deadline = time.monotonic() + READY_S
         while not answers_200(f"http://127.0.0.1:{self.base + 2}/ready"):
             if self.child.poll() is not None or time.monotonic() > deadline:

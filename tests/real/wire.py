@@ -60,6 +60,8 @@ def _mac(key, text):
 class Client:
     """One access key at one endpoint. Connections are kept per thread."""
 
+    twice = True  # whether a request is sent again if an idle connection turns out to be closed; it may have been heard
+
     def __init__(self, endpoint, region, access_key, secret_key):
         split = urllib.parse.urlsplit(endpoint)
         self.host, self.port = split.hostname, split.port
@@ -199,7 +201,7 @@ class Client:
                 reply = connection.getresponse()
             except (http.client.RemoteDisconnected, ConnectionError, http.client.CannotSendRequest) as error:
                 self.close()
-                if fresh or attempt == 2:
+                if fresh or attempt == 2 or not self.twice:
                     raise Broken(f"before an answer: {type(error).__name__}") from error
                 continue  # an idle connection was closed under us, as HTTP allows
             except Exception:

@@ -1,0 +1,73 @@
+"""What the fault cases measured, as rows; and `docs/reliability.md`, which is made of them and of nothing else."""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import threading
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+DOCUMENT = ROOT / "docs/reliability.md"
+COLUMNS = ("fault", "operations", "acknowledged", "refused", "lost", "wrong", "torn", "abroad", "amplification", "recovery")
+
+_lock = threading.Lock()
+ROWS = []
+
+
+def row(case, fault, ledger, seed, amplification=None, recovery_s=None, **facts):
+    """`ledger`: one or several; their counts are added up. `facts`: short words for the notes beneath the table."""
+    ledgers = ledger if isinstance(ledger, (list, tuple)) else [ledger]
+    counts = {name: sum(one.counts[name] for one in ledgers) for name in ledgers[0].counts}
+    made = {"case": case, "fault": fault, "seed": seed, "amplification": amplification, "recovery_s": recovery_s, **counts, "facts": facts}
+    with _lock:
+        ROWS.append(made)
+    return made
+
+
+def document(rows, seconds):
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
+    day = datetime.datetime.now(datetime.timezone.utc).date()
+    lines = [
+        "# Reliability: what was broken, and what it cost",
+        "",
+        "Made by `tests/real/run.py --reliability`, which writes this file only if every case passed; do not edit. Commit "
+        f"`{commit}`, {day}, {os.cpu_count()} cores, {memory} GiB, Linux {platform.release().split('-')[0]}, {seconds:.0f} s in all. The binary is that of the "
+        "tests (unoptimised, with its fail points): times say how, not how fast.",
+        "",
+        "Real servers, the built binary, clients that are not ours or that speak the wire themselves. Every case has an independent model of what each key may "
+        "hold. *Operations* were sent; *acknowledged* were answered with success; *refused* with 5xx. *Lost*: an acknowledged write is gone. *Wrong*: bytes that "
+        "nobody wrote. *Torn*: a mixture or a part. *Abroad*: a blob, request or name of one region found in the other; that search plants a blob of its own and "
+        "must find it. *Amplification*: requests that arrived at the store ÷ requests that would have done. *Recovery*: from the end of the fault until a "
+        "write and a read succeed. `–`: not a question of this fault.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "| --- |" + " ---: |" * (len(COLUMNS) - 1),
+    ]
+    for one in rows:
+        cells = [one["fault"], *(f"{one[name]:,}" for name in COLUMNS[1:8]),
+                 "–" if one["amplification"] is None else f"{one['amplification']:.2f}",
+                 "–" if one["recovery_s"] is None else f"{one['recovery_s']:.1f} s"]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "## The cases", "", "Run one with `tests/real/run.py NAME`; `TERROIR_SEED` repeats a seed's choices (not the machine's).", ""]
+    for one in rows:
+        facts = "".join(f"; {name.replace('_', ' ')} {value}" for name, value in one["facts"].items())
+        lines.append(f"- `{one['case']}` ({one['fault']}): seed `{one['seed']}`{facts}.")
+    return "\n".join(lines) + "\n"
+
+
+def write(seconds):
+    """Writes the document, and the rows beside the tools for whoever wants to compute with them."""
+    DOCUMENT.write_text(document(ROWS, seconds))
+    raw = ROOT / ".tools/reliability.json"
+    if raw.parent.is_dir():
+        raw.write_text(json.dumps(ROWS, indent=1))
+
+
+def missing(cases, text):
+    """Cases that give evidence and have no row in the committed document; and rows of cases that are no more."""
+    named = {line.split("`")[1] for line in text.splitlines() if line.startswith("- `")}
+    wanted = {case.name for case in cases if case.evidence}
+    return sorted(wanted - named), sorted(named - wanted)
