@@ -4,7 +4,6 @@ The process of these cases serves both regions on local folders, so one kill end
 kill every key in doubt is read, after the last one every key there is, every blob that the index names, every blob's region.
 """
 
-import os
 import random
 import signal
 import sqlite3
@@ -16,7 +15,6 @@ from ledger import MIX, Ledger, Worker
 from servers import Running, Terroir
 from world import HEADER_BYTES, region_of
 
-KILLS = int(os.environ.get("TERROIR_KILLS", 36))
 WORKERS = 6
 NOT_REACHED_S = 6
 SMALL_WRITES = ("small", "small", "small", "conditional", "delete", "multipart", "read")
@@ -168,10 +166,10 @@ def killed(name, fault, points, kills, share_at_random, mix=MIX):
 @case(needs="own", limit_s=3_000, evidence=True)
 def a_proxy_killed_again_and_again_loses_and_tears_nothing():
     killed("a_proxy_killed_again_and_again_loses_and_tears_nothing", "proxy killed under mixed writes",
-           Terroir.FAILPOINTS + Terroir.WRITE_FAILPOINTS, KILLS, share_at_random=40)
+           Terroir.FAILPOINTS + Terroir.WRITE_FAILPOINTS, evidence.length("TERROIR_KILLS", 30, 200), share_at_random=40)
 
 
 @case(needs="own", limit_s=900, evidence=True)
 def an_embedded_index_killed_in_the_middle_of_a_commit_loses_nothing():
     killed("an_embedded_index_killed_in_the_middle_of_a_commit_loses_nothing", "index (SQLite) killed mid-commit",
-           ("index-written", "index-committed"), max(KILLS // 4, 8), share_at_random=0, mix=SMALL_WRITES)
+           ("index-written", "index-committed"), evidence.length("TERROIR_INDEX_KILLS", 8, 40), share_at_random=0, mix=SMALL_WRITES)

@@ -1,6 +1,5 @@
 """Conditional operations of many clients on few keys: is there an order that explains every answer, and one winner per race?"""
 
-import os
 import random
 import threading
 import time
@@ -13,7 +12,6 @@ from servers import Running
 from wire import Broken, Client
 
 CLIENTS, KEYS = 8, 20
-OPERATIONS = int(os.environ.get("TERROIR_LINEAR_OPERATIONS", 2_000))
 KILLS = 2
 
 
@@ -142,9 +140,9 @@ def shortest(operations):
 
 def raced(name, backend, clients_of, killed, seed):
     """`clients_of()`: one client per proxy; `killed(number)` kills and restores one of them, or the index."""
-    history = History()
+    history, operations = History(), evidence.length("TERROIR_LINEAR_OPERATIONS", 2_000, 16_000)
     bucket = bucket_of(clients_of()[0], "linear")
-    share = OPERATIONS // CLIENTS // (KILLS + 1)
+    share = operations // CLIENTS // (KILLS + 1)
     for leg in range(KILLS + 1):
         racers = [Racer(number, clients_of(), bucket, history, f"{seed}-{leg}", share) for number in range(CLIENTS)]
         for racer in racers:
@@ -155,13 +153,13 @@ def raced(name, backend, clients_of, killed, seed):
                 time.sleep(0.005)
             killed(leg)
         for racer in racers:
-            racer.join(120)
+            racer.join(300)
             assert not racer.is_alive() and not racer.fault, racer.fault or "a client hangs"
     began = time.monotonic()
     contests, longest, unknown = history.judge()
     took = time.monotonic() - began
     won = history.counts.get("swap 200", 0) + history.counts.get("create 200", 0)
-    assert contests >= OPERATIONS // 100, f"only {contests} races: {history.counts}"
+    assert contests >= operations // 100, f"only {contests} races: {history.counts}"
     evidence.row(name, f"conditional races, {backend}", history.ledger, seed, None, None, clients=CLIENTS, keys=KEYS, kills=KILLS,
                  races=contests, winners_more_than_one=0, conditional_writes_that_won=won,
                  outcomes_unknown=unknown, longest_history=longest, checked_in=f"{took:.1f} s")
@@ -169,7 +167,7 @@ def raced(name, backend, clients_of, killed, seed):
          f"checked in {took:.1f} s; {dict(sorted(history.counts.items()))}")
 
 
-@case(needs="own", limit_s=300, evidence=True)
+@case(needs="own", limit_s=900, evidence=True)
 def conditional_operations_on_an_embedded_index_are_linearizable():
     seed = seed_of("linear")
     with Running() as server:

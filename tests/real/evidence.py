@@ -14,6 +14,12 @@ COLUMNS = ("fault", "operations", "acknowledged", "refused", "lost", "wrong", "t
 
 _lock = threading.Lock()
 ROWS = []
+at_full_length = False
+
+
+def length(variable, ordinary, full):
+    """How much of something a case does: a share of it on every run, all of it for the document; the environment's word is final."""
+    return int(os.environ.get(variable, full if at_full_length else ordinary))
 
 
 def row(case, fault, ledger, seed, amplification=None, recovery_s=None, **facts):

@@ -59,6 +59,7 @@ class Ledger:
 
     def verify(self, client, bucket):
         """Reads every key of `bucket`, and the listing: the last word on what is there. Broken reads are tried again."""
+        client.close()  # this thread's own connection may be one to a process that is no more
         listed = {key: size for key, size, _ in client.list_all(bucket)[0]}
         known = {key: state for (where, key), state in self.keys.items() if where == bucket}
         for key, state in sorted(known.items()):

@@ -49,11 +49,12 @@ class Ended(Exception):
 class Liar:
     """`rule(method, path, headers)` gives the fault of a request, or None. Change it at any time."""
 
-    def __init__(self, port, host="127.0.0.1", listen="127.0.0.1", seed=0):
-        self.to, self.rule = (host, port), None
+    def __init__(self, port, host="127.0.0.1", listen="127.0.0.1", listen_port=0, tls=None, seed=0):
+        """`tls`: an SSL context of a server; what goes on to the store is plain."""
+        self.to, self.rule, self.tls = (host, port), None, tls
         self.chance = random.Random(f"liar-{seed}")
         self.lock = threading.Lock()
-        self.listener = socket.create_server((listen, 0), backlog=256)
+        self.listener = socket.create_server((listen, listen_port), backlog=256)
         self.port = self.listener.getsockname()[1]
         self.seen, self.open = [], set()
         self.closed = False
@@ -93,7 +94,7 @@ class Liar:
 
     def close(self):
         self.closed = True
-        self.listener.close()
+        slam(self.listener, gently=True)  # which wakes who waits in accept
         with self.lock:
             for sock in list(self.open):
                 slam(sock)
@@ -111,6 +112,12 @@ class Liar:
     def serve(self, inbound):
         inbound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         inbound.settimeout(IDLE_S)
+        if self.tls:
+            try:
+                inbound = self.tls.wrap_socket(inbound, server_side=True)
+            except OSError:
+                inbound.close()
+                return
         with self.lock:
             self.open.add(inbound)
         upstream = None

@@ -13,8 +13,12 @@ import unittest
 
 import cases_kill
 import cases_ranges
+import evidence
+import ledger
+import liar
 import linear
 import wire
+import world
 from scan import Scan, forms
 
 HERE = pathlib.Path(__file__).parent
@@ -116,6 +120,134 @@ class Modelling(unittest.TestCase):
         self.assertFalse(verified({"a": b"ne", "b": b"kept"}), "torn")
         self.assertFalse(verified({"b": b"kept"}), "lost")
         self.assertFalse(verified({"a": b"old"}), "lost, not in flight")
+
+
+class Evidencing(unittest.TestCase):
+    """docs/reliability.md speaks of every case that gives evidence, and of no other."""
+
+    def test_every_case_that_gives_evidence_has_its_row_in_the_committed_document(self):
+        import cases
+        import run  # noqa: F401  (registers the cases)
+
+        self.assertEqual(evidence.missing(cases.REGISTER, evidence.DOCUMENT.read_text()), ([], []))
+
+    def test_a_case_without_a_row_and_a_row_without_a_case_are_found(self):
+        import cases
+
+        case = cases.Case(lambda: None, "own", False, 1, True)
+        case.name = "a_new_case"
+        text = evidence.document([{"case": "an_old_case", "fault": "f", "seed": "s", "amplification": 1.0, "recovery_s": None,
+                                   **dict.fromkeys(ledger.Ledger.COUNTS, 0), "facts": {}}], 1)
+        self.assertEqual(evidence.missing([case], text), (["a_new_case"], ["an_old_case"]))
+
+
+class Lying(unittest.TestCase):
+    """The relay tells the truth until it is told to lie, and then lies as it was told."""
+
+    def exchange(self, fault, body=b"", method="GET", path="/thing"):
+        """(status or None, body) of one request through the relay to a server of ours, and what that server got."""
+        import http.server
+        import threading
+
+        got = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                got.append(self.rfile.read(int(self.headers.get("content-length", 0))))
+                self.send_response(200)
+                self.send_header("content-length", "1000")
+                self.end_headers()
+                self.wfile.write(b"a" * 1_000)
+
+            do_PUT = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        relay = liar.Liar(server.server_port)
+        relay.rule = lambda *_: fault
+        client = wire.Client(f"http://127.0.0.1:{relay.port}", "r", "k", "s")
+        try:
+            answer = client.send(method, path, body=body)
+            return answer.status, answer.body, got
+        except wire.Broken:
+            return None, b"", got
+        finally:
+            client.close()
+            self.assertEqual(len(relay.requests(method)) >= 1, True)
+            relay.close()
+            server.shutdown()
+            server.server_close()
+
+    def test_each_lie_is_what_it_says(self):
+        whole = b"a" * 1_000
+        self.assertEqual(self.exchange(None, b"body", "PUT"), (200, whole, [b"body"]))
+        status, body, got = self.exchange(liar.Fault("error-before"), b"body", "PUT")
+        self.assertEqual((status, got), (503, []))
+        status, body, got = self.exchange(liar.Fault("error-after", 500), b"body", "PUT")
+        self.assertEqual((status, got), (500, [b"body"]))
+        self.assertEqual(self.exchange(liar.Fault("truncate"))[0], None)
+        self.assertEqual(self.exchange(liar.Fault("reset"))[0], None)
+        status, body, _ = self.exchange(liar.Fault("shorten"))
+        self.assertEqual((status, body), (200, whole[:500]))
+        status, body, _ = self.exchange(liar.Fault("flip"))
+        self.assertEqual((status, len(body), sum(one != 97 for one in body)), (200, 1_000, 1))
+        status, body, got = self.exchange(liar.Fault("flip-up"), b"body", "PUT")
+        self.assertEqual((status, body), (200, whole))
+        self.assertNotEqual(got, [b"body"])
+        self.assertEqual(self.exchange(liar.Fault("freeze", hold_s=0.1))[0], None)
+
+
+class Judging(unittest.TestCase):
+    """The ledger calls lost what is lost, torn what is torn, wrong what is wrong, and nothing else."""
+
+    def verdict(self, prepare, answer):
+        one = ledger.Ledger()
+        key = one.key("b", "k")
+        first, second = key.trying("first", 100), key.trying("second", 200)
+        prepare(key, first, second)
+        one.judge(key, answer)
+        return {name for name in ("lost", "wrong", "torn") if one.counts[name]}
+
+    def test_verdicts(self):
+        first, second = wire.noise("first", 100), wire.noise("second", 200)
+        found = lambda body: wire.Answer(200, {}, body)  # noqa: E731
+        gone = wire.Answer(404, {}, b"")
+
+        def acknowledged_second(key, _first, second):
+            key.possible = {second}
+
+        def second_in_doubt(key, first, second):
+            key.possible = {first, second}
+
+        self.assertEqual(self.verdict(acknowledged_second, found(second)), set())
+        self.assertEqual(self.verdict(second_in_doubt, found(first)), set())
+        self.assertEqual(self.verdict(second_in_doubt, found(second)), set())
+        self.assertEqual(self.verdict(acknowledged_second, found(first)), {"lost"})
+        self.assertEqual(self.verdict(acknowledged_second, gone), {"lost"})
+        self.assertEqual(self.verdict(second_in_doubt, gone), {"lost"})
+        self.assertEqual(self.verdict(acknowledged_second, found(b"x" + second[1:])), {"wrong"})
+        self.assertEqual(self.verdict(acknowledged_second, found(second[:150])), {"torn"})
+        self.assertEqual(self.verdict(acknowledged_second, wire.Answer(503, {}, b"")), set())
+
+    def test_a_state_that_was_read_is_the_only_one_from_then_on(self):
+        one = ledger.Ledger()
+        key = one.key("b", "k")
+        first, second = key.trying("first", 100), key.trying("second", 200)
+        key.possible = {first, second}
+        one.judge(key, wire.Answer(200, {}, wire.noise("second", 200)))
+        one.judge(key, wire.Answer(200, {}, wire.noise("first", 100)))
+        self.assertEqual(one.counts["lost"], 1, "it went back")
+
+    def test_a_region_is_read_from_a_blobs_own_header(self):
+        head = world.MAGIC + bytes(23) + bytes([2]) + b"us" + bytes(200)
+        self.assertEqual(world.region_of(head), "us")
+        self.assertIsNone(world.region_of(b"\0" * 200))
+        self.assertIsNone(world.region_of(world.MAGIC))
 
 
 class Linearizing(unittest.TestCase):

@@ -130,8 +130,9 @@ class SeaweedFs:
 
     kind = "seaweedfs"
 
-    def __init__(self, data_dir, regions=("fr", "us")):
-        self.data_dir = pathlib.Path(data_dir)
+    def __init__(self, data_dir, regions=("fr", "us"), address="127.0.0.1", s3_port=None, prefix=()):
+        """`address`, `s3_port` and a command's `prefix`: for a network namespace, where ports are free."""
+        self.data_dir, self.address, self.s3_port, self.prefix = pathlib.Path(data_dir), address, s3_port, list(prefix)
         self.children, self.commands, self.endpoints = [], [], {region: None for region in regions}
 
     def start(self):
@@ -142,12 +143,12 @@ class SeaweedFs:
                         "actions": ["Admin"]}
             (home / "s3.json").write_text(json.dumps({"identities": [identity]}))
             self.commands.append((home, [
-                VENV_BIN / "weed", "mini", f"-dir={home}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-                f"-master.port={base}", f"-volume.port={base + 1}", f"-filer.port={base + 2}", f"-s3.port={base + 3}",
+                *self.prefix, VENV_BIN / "weed", "mini", f"-dir={home}", f"-ip={self.address}", f"-ip.bind={self.address}",
+                f"-master.port={base}", f"-volume.port={base + 1}", f"-filer.port={base + 2}", f"-s3.port={self.s3_port or base + 3}",
                 "-webdav=false", "-admin.ui=false", f"-admin.port={base + 4}", "-s3.port.iceberg=0", "-s3.port.lance=0",
                 f"-s3.config={home}/s3.json"]))
             self.children.append(self.spawned(*self.commands[-1]))
-            self.endpoints[region] = f"http://127.0.0.1:{base + 3}"
+            self.endpoints[region] = f"http://{self.address}:{self.s3_port or base + 3}"
         return self.wait_until_ready()
 
     def spawned(self, home, command):

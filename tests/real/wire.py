@@ -68,6 +68,7 @@ class Client:
         self.endpoint, self.region = endpoint.rstrip("/"), region
         self.access_key, self.secret_key = access_key, secret_key
         self.local = threading.local()
+        self.tls = None  # an SSL context, for an endpoint of https
 
     # Plain verbs.
 
@@ -175,7 +176,8 @@ class Client:
 
     def connection(self):
         if getattr(self.local, "connection", None) is None:
-            self.local.connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
+            self.local.connection = (http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_S, context=self.tls)
+                                     if self.tls else http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S))
         return self.local.connection
 
     def close(self):

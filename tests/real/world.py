@@ -35,10 +35,6 @@ class Side:
         self.liar.reset()
         return self
 
-    def blobs(self):
-        """Name → size, from the store itself, not through relay or proxy."""
-        return {key: size for key, size, _ in self.store.list_all(STORE_BUCKET)[0]}
-
     def another_client(self):
         """The same access key, with connections of its own."""
         return Client(self.client.endpoint, self.client.region, self.client.access_key, self.client.secret_key)
@@ -105,7 +101,7 @@ class World:
         if len(self.sides) < 2:
             return
         one, other = self.sides[:2]
-        name = next(iter(one.blobs()))
+        name = names_in(one)[0]
         body = one.store.get(STORE_BUCKET, name).body
         assert other.store.put(STORE_BUCKET, "blobs/control", body).status == 200
         found, _ = strays_of(other)
@@ -113,9 +109,14 @@ class World:
         assert any("blobs/control" in stray for stray in found), "a planted blob of another region was not found"
 
 
+def names_in(side):
+    """Names of blobs, from the store itself, not through relay or proxy."""
+    return [name for name, _, _ in side.store.list_all(STORE_BUCKET)[0]]
+
+
 def strays_of(side):
     """Blobs in the store of `side` that are not of its region, and how many were looked at."""
-    strays, blobs = [], side.blobs()
+    strays, blobs = [], names_in(side)
     for name in blobs:
         head = side.store.get(STORE_BUCKET, name, f"bytes=0-{HEADER_BYTES - 1}").body
         if (region := region_of(head)) != side.region:
