@@ -3,6 +3,8 @@
 Everything the harness assumes about the product's command line and files stands here, in one place.
 """
 
+import contextlib
+import glob
 import json
 import os
 import pathlib
@@ -196,11 +198,15 @@ class SeaweedFs:
 
 class Served:
     """`terroir serve` of one region whose store is the SeaweedFS bucket at `store_port`: the real thing, on loopback. Without
-    `store` it is a local folder."""
+    `store` it is a local folder.
+
+    `shared`: a folder that several replicas of one region have in common: its root keys, and its store if that is local. They
+    need `postgres`, an index that several may write to.
+    """
 
     kind = "terroir"
 
-    def __init__(self, data_dir, store=None, store_port=None, region="fr", bucket="terroir-blobs", limits=""):
+    def __init__(self, data_dir, store=None, store_port=None, region="fr", bucket="terroir-blobs", limits="", shared=None, postgres=None):
         self.binary, self.region, self.child = os.environ["TERROIR_BIN"], region, None
         self.data_dir = pathlib.Path(data_dir)
         self.data_dir.mkdir(parents=True)
@@ -220,12 +226,15 @@ listen = {{ data = "127.0.0.1:{self.base}", control = "127.0.0.1:{self.base + 1}
 [limits]
 {limits}
 """)
+        shared = pathlib.Path(shared or self.data_dir / "state")
+        database = '{ postgres = { host = "127.0.0.1:%d", url = "env:DATABASE_URL" } }' % postgres.port if postgres else None
         (self.data_dir / "overlay.toml").write_text(f"""name = "loopback"
 
 [regions.{region}]
 s3-endpoint = "http://127.0.0.1:{self.base}"
-index = {{ sqlite = {{ path = "index/index.sqlite3" }} }}
-keys = {{ local-file = {{ path = "keys/roots" }} }}
+index = {database or '{ sqlite = { path = "index/index.sqlite3" } }'}
+{f"key-store = {database}" if database else ""}
+keys = {{ local-file = {{ path = "{shared}/keys/roots" }} }}
 audit = {{ directory = "audit" }}
 """ + (f"""
 [regions.{region}.store.s3]
@@ -238,9 +247,11 @@ secret-access-key = "env:STORE_SECRET"
 path-style = true
 """ if store else f"""
 [regions.{region}.store.fs]
-path = "store"
+path = "{shared}/store"
 """))
         secrets = {"STORE_KEY_ID": store.access_key, "STORE_SECRET": store.secret_key} if store else {}
+        if postgres:
+            secrets["DATABASE_URL"] = postgres.url
         self.env = {**os.environ, **secrets, "RUST_LOG": "info"}
 
     def verb(self, *words, as_json=False, check=True):
@@ -283,6 +294,66 @@ path = "store"
 
     def tail(self):
         return "\n".join(self.log.read_text().splitlines()[-30:])
+
+
+class Postgres:
+    """A PostgreSQL server on loopback with its disk flushes on, for cases that kill it."""
+
+    def __init__(self, data_dir):
+        self.data_dir, self.port, self.child = pathlib.Path(data_dir), ports.claim(), None
+        self.url = f"postgres://terroir@127.0.0.1:{self.port}/postgres"
+        found = shutil.which("postgres") or next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"), reverse=True)), None)
+        if not found:
+            raise AssertionError("missing: PostgreSQL (the Debian package postgresql)")
+        self.programs = pathlib.Path(found).resolve().parent
+        # It refuses to run as root, whose files it could not read either.
+        self.as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+
+    def program(self, name, *words):
+        return [*self.as_user, self.programs / name, *words]
+
+    def start(self):
+        if not self.data_dir.exists():
+            self.data_dir.mkdir(parents=True)
+            if self.as_user:
+                shutil.chown(self.data_dir, "postgres", "postgres")
+                for folder in self.data_dir.parents:
+                    if folder.name.startswith("terroir-real-"):
+                        folder.chmod(0o711)  # a way through, not a view
+            made = subprocess.run(self.program("initdb", "-D", self.data_dir, "-A", "trust", "-U", "terroir", "--no-sync", "--no-locale", "-E", "UTF8"),
+                                  capture_output=True, text=True, cwd="/")
+            assert made.returncode == 0, made.stderr
+        return self.revive().wait_until_ready()
+
+    def revive(self):
+        with open(self.data_dir.parent / (self.data_dir.name + ".log"), "ab") as log:
+            self.child = subprocess.Popen(
+                self.program("postgres", "-D", self.data_dir, "-p", str(self.port), "-k", self.data_dir, "-c", "listen_addresses=127.0.0.1",
+                             "-c", "max_connections=60", "-c", "shared_buffers=32MB"),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        return self
+
+    def wait_until_ready(self):
+        deadline = time.monotonic() + READY_S
+        while subprocess.run(self.program("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)), cwd="/").returncode != 0:
+            if self.child.poll() is not None:  # a process of the life before may still hold its memory
+                self.revive()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"PostgreSQL was not ready after {READY_S} s")
+            time.sleep(0.1)
+        return self
+
+    def kill(self):
+        """SIGKILL to the server and all its processes, each of which leads a session of its own."""
+        children = pathlib.Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()
+        for pid in (self.child.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.child.wait()
+
+    def stop(self):
+        if self.child and self.child.poll() is None:
+            self.kill()
 
 
 class Scratch:
