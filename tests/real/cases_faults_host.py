@@ -178,7 +178,7 @@ def a_clock_that_steps_refuses_what_it_must_and_keeps_order_and_blobs():
             ledger.clean()
             assert served.stop() == 0, served.tail()
             served.verb("audit", "verify")
-            evidence.row("a_clock_that_steps_refuses_what_it_must_and_keeps_order_and_blobs", "clock stepped by ±20 min", ledger, seed, None, max(pauses),
+            evidence.row("a_clock_that_steps_refuses_what_it_must_and_keeps_order_and_blobs", "clock stepped by ±20 min", ledger, seed, None, max(pauses), unasked=("abroad",),
                          steps=4, skew_answers_checked=refusals, places_in_order=orders[-1][3], given_twice=0, blobs_reclaimed_early=early)
             note(f"{refusals} answers to skewed signatures, places in order {[order[3] for order in orders]}, reclaimed early {early}")
         finally:

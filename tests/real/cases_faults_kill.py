@@ -141,7 +141,7 @@ def is_blob(path):
 
 
 def killed(name, fault, points, kills, share_at_random, mix=MIX):
-    seed = seed_of(name[:6] + fault[:8])
+    seed = seed_of("kill")
     with Running() as server:
         killing = Killing(server, seed, mix)
         random_kills = kills * share_at_random // 100

@@ -74,7 +74,7 @@ def a_store_that_freezes_loses_nothing_and_only_its_own_region_notices():
 
 
 def lying(name, fault, kinds, methods, share=0.3, operations=300, mix=None, at_least=20):
-    seed = seed_of(name.split("_that_")[-1][:20])
+    seed = seed_of("store-lies")
     with World(seed) as world:
         with Load(world.home, seed, **({"mix": mix} if mix else {})) as load, Load(world.abroad, seed, 1) as beside:
             load.until("acknowledged", 40)

@@ -162,7 +162,7 @@ def raced(name, backend, clients_of, killed, seed):
     took = time.monotonic() - began
     won = history.counts.get("swap 200", 0) + history.counts.get("create 200", 0)
     assert contests >= operations // 100, f"only {contests} races: {history.counts}"
-    evidence.row(name, f"conditional races, {backend}", history.ledger, seed, None, None, clients=CLIENTS, keys=KEYS, kills=KILLS,
+    evidence.row(name, f"conditional races, {backend}", history.ledger, seed, unasked=("lost", "torn", "abroad"), clients=CLIENTS, keys=KEYS, kills=KILLS,
                  races=contests, winners_more_than_one=0, conditional_writes_that_won=won,
                  outcomes_unknown=unknown, longest_history=longest, checked_in=f"{took:.1f} s")
     note(f"{backend}: {history.ledger.counts['operations']} operations, {contests} races, {won} won, {unknown} unknown, "

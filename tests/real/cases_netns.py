@@ -21,12 +21,13 @@ import netns
 from cases import case, fresh, note, seed_of
 from ledger import SMALL_MIX, Ledger, patiently
 from liar import Liar
-from servers import Scratch, SeaweedFs, answers_200
+from servers import Postgres, Scratch, SeaweedFs, answers_200
 from wire import Broken, Client, noise
 from world import STORE_BUCKET, Load, strays_of
 
 PORTS = netns.SERVICES
 READY_S = 60
+INDEX = "sqlite"  # or "postgres": a server in each namespace, over TLS
 
 
 class Authority:
@@ -90,7 +91,12 @@ class Place:
         tls.load_cert_chain(self.certificate, self.key)
         self.liar = self.net.thread(self.region, lambda: Liar(PORTS["store-behind"], self.address, self.address, PORTS["store"], tls, self.seed))
         # Whoever connects to the collector or the index is counted; here nobody has to be answered.
-        self.sinks = [self.net.thread(self.region, socket.create_server, (self.address, PORTS[name])) for name in ("collector", "index")]
+        sinks = ["collector"] if INDEX == "postgres" else ["collector", "index"]
+        self.sinks = [self.net.thread(self.region, socket.create_server, (self.address, PORTS[name])) for name in sinks]
+        self.postgres = None
+        if INDEX == "postgres":
+            self.postgres = Postgres(self.folder / "postgres", self.address, PORTS["index"], self.net.command(self.region, []),
+                                     (self.authority.file, self.certificate, self.key)).start()
         config = self.folder / "terroir.toml"
         config.write_text(f"""environment = "netns"
 regions-dir = "{self.regions_dir}"
@@ -105,7 +111,7 @@ private-key = "file:{self.key}"
 """)
         self.config = config
         self.env = {**os.environ, "STORE_KEY_ID": self.store.access_key, "STORE_SECRET": self.store.secret_key,
-                    "SSL_CERT_FILE": str(self.authority.file), "RUST_LOG": "info"}
+                    "SSL_CERT_FILE": str(self.authority.file), "RUST_LOG": "info", "DATABASE_URL": self.postgres.url if self.postgres else ""}
         self.begin()
         self.verb("tenant", "create", "clinic", "--default-class", "health")
         shown = json.loads(self.verb("credential", "create", "clinic", "--json").stdout)
@@ -153,6 +159,8 @@ private-key = "file:{self.key}"
         if hasattr(self, "liar"):
             self.liar.close()
         self.weed.stop()
+        if getattr(self, "postgres", None):
+            self.postgres.stop()
 
 
 class Astray(threading.Thread):
@@ -173,12 +181,11 @@ class Astray(threading.Thread):
             turn += 1
             try:
                 status = client.send(method, f"/{self.home.bucket}/astray", body=body).status
-            except (Broken, OSError):
+                self.answers[status] = self.answers.get(status, 0) + 1
+                if status not in (wanted, 503):
+                    self.fault = f"{method} at the wrong region: {status}"
+            except (Broken, OSError):  # it is being killed
                 client.close()
-                status = 0
-            self.answers[status] = self.answers.get(status, 0) + 1
-            if status not in (0, wanted, 503):
-                self.fault = f"{method} at the wrong region: {status}"
             self.halt.wait(0.01)
 
 
@@ -262,6 +269,8 @@ def judge(net, packets):
     """Not one packet of a region to the other, to whichever service, nor anywhere else."""
     crossed = {name: count for name, count in packets.items() if count and is_crossing(name)}
     assert not crossed, f"packets crossed: {crossed}"
+    if INDEX == "postgres":
+        assert all(packets[f"{region}-{region}-index"] > 100 for region in net.regions), packets
     for region in net.regions:
         assert packets[f"{region}-{region}-store"] > 100, f"the counter of its own store counts nothing: {packets}"
 
@@ -303,5 +312,10 @@ access-key-id = "env:STORE_KEY_ID"
 secret-access-key = "env:STORE_SECRET"
 path-style = true
 """, text)
+        if INDEX == "postgres":
+            database = f'host = "{address}:{PORTS["index"]}"\nurl = "env:DATABASE_URL"\n'
+            for facet in ("index", "keys"):
+                text = re.sub(rf'(\[facets\.{facet}\]\ncountries = .*\n)', rf'\1hosts = ["{address}:{PORTS["index"]}"]\n', text)
+            text = re.sub(r'\[index\.sqlite\]\n(?:.+\n)+', f"[index.postgres]\n{database}\n[key-store.postgres]\n{database}", text)
         path.write_text(text)
     return folder

@@ -10,7 +10,7 @@ import threading
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 DOCUMENT = ROOT / "docs/reliability.md"
-COLUMNS = ("fault", "operations", "acknowledged", "refused", "lost", "wrong", "torn", "abroad", "amplification", "recovery")
+COLUMNS = ("fault", "operations", "acknowledged", "refused", "broken", "lost", "wrong", "torn", "abroad", "amplification", "recovery")
 
 _lock = threading.Lock()
 ROWS = []
@@ -22,11 +22,13 @@ def length(variable, ordinary, full):
     return int(os.environ.get(variable, full if at_full_length else ordinary))
 
 
-def row(case, fault, ledger, seed, amplification=None, recovery_s=None, **facts):
-    """`ledger`: one or several; their counts are added up. `facts`: short words for the notes beneath the table."""
+def row(case, fault, ledger, seed, amplification=None, recovery_s=None, unasked=(), **facts):
+    """`ledger`: one or several; their counts are added up. `unasked`: columns that this case has no answer to. `facts`: short words
+    for the notes beneath the table."""
     ledgers = ledger if isinstance(ledger, (list, tuple)) else [ledger]
     counts = {name: sum(one.counts[name] for one in ledgers) for name in ledgers[0].counts}
-    made = {"case": case, "fault": fault, "seed": seed, "amplification": amplification, "recovery_s": recovery_s, **counts, "facts": facts}
+    made = {"case": case, "fault": fault, "seed": seed, "amplification": amplification, "recovery_s": recovery_s, **counts,
+            "unasked": list(unasked), "facts": facts}
     with _lock:
         ROWS.append(made)
     return made
@@ -44,7 +46,7 @@ def document(rows, seconds):
         "tests (unoptimised, with its fail points): times say how, not how fast.",
         "",
         "Real servers, the built binary, clients that are not ours or that speak the wire themselves. Every case has an independent model of what each key may "
-        "hold. *Operations* were sent; *acknowledged* were answered with success; *refused* with 5xx. *Lost*: an acknowledged write is gone. *Wrong*: bytes that "
+        "hold. *Operations* were sent; *acknowledged* were answered with success; *refused* with 5xx; *broken*: the connection ended first, or nobody listened. *Lost*: an acknowledged write is gone. *Wrong*: bytes that "
         "nobody wrote. *Torn*: a mixture or a part. *Abroad*: a blob, request or name of one region found in the other; that search plants a blob of its own and "
         "must find it. *Amplification*: requests that arrived at the store ÷ requests that would have done. *Recovery*: from the end of the fault until a "
         "write and a read succeed. `–`: not a question of this fault.",
@@ -53,7 +55,7 @@ def document(rows, seconds):
         "| --- |" + " ---: |" * (len(COLUMNS) - 1),
     ]
     for one in rows:
-        cells = [one["fault"], *(f"{one[name]:,}" for name in COLUMNS[1:8]),
+        cells = [one["fault"], *("–" if name in one.get("unasked", ()) else f"{one[name]:,}" for name in COLUMNS[1:-2]),
                  "–" if one["amplification"] is None else f"{one['amplification']:.2f}",
                  "–" if one["recovery_s"] is None else f"{one['recovery_s']:.1f} s"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -66,6 +68,7 @@ def document(rows, seconds):
 
 def write(seconds):
     """Writes the document, and the rows beside the tools for whoever wants to compute with them."""
+    ROWS.sort(key=lambda one: one["fault"])
     DOCUMENT.write_text(document(ROWS, seconds))
     raw = ROOT / ".tools/reliability.json"
     if raw.parent.is_dir():

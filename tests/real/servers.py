@@ -299,9 +299,11 @@ path = "{shared}/store"
 class Postgres:
     """A PostgreSQL server on loopback with its disk flushes on, for cases that kill it."""
 
-    def __init__(self, data_dir):
-        self.data_dir, self.port, self.child = pathlib.Path(data_dir), ports.claim(), None
-        self.url = f"postgres://terroir@127.0.0.1:{self.port}/postgres"
+    def __init__(self, data_dir, address="127.0.0.1", port=None, prefix=(), tls=None):
+        """`address`, `port` and a command's `prefix`: for a network namespace; `tls`: paths of a CA, a certificate, a key."""
+        self.data_dir, self.address, self.port, self.child = pathlib.Path(data_dir), address, port or ports.claim(), None
+        self.prefix, self.tls = list(prefix), tls
+        self.url = f"postgres://terroir@{address}:{self.port}/postgres" + (f"?sslmode=verify-full&sslrootcert={tls[0]}" if tls else "")
         found = shutil.which("postgres") or next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"), reverse=True)), None)
         if not found:
             raise AssertionError("missing: PostgreSQL (the Debian package postgresql)")
@@ -323,19 +325,27 @@ class Postgres:
             made = subprocess.run(self.program("initdb", "-D", self.data_dir, "-A", "trust", "-U", "terroir", "--no-sync", "--no-locale", "-E", "UTF8"),
                                   capture_output=True, text=True, cwd="/")
             assert made.returncode == 0, made.stderr
+            if self.tls:
+                with open(self.data_dir / "pg_hba.conf", "a") as rules:
+                    rules.write(f"hostssl all all {self.address}/24 trust\n")
+                for path, name in zip(self.tls[1:], ("server.crt", "server.key")):
+                    shutil.copy(path, self.data_dir / name)
+                    shutil.chown(self.data_dir / name, *(["postgres", "postgres"] if self.as_user else [os.getuid()]))
+                    (self.data_dir / name).chmod(0o600)
         return self.revive().wait_until_ready()
 
     def revive(self):
         with open(self.data_dir.parent / (self.data_dir.name + ".log"), "ab") as log:
             self.child = subprocess.Popen(
-                self.program("postgres", "-D", self.data_dir, "-p", str(self.port), "-k", self.data_dir, "-c", "listen_addresses=127.0.0.1",
-                             "-c", "max_connections=60", "-c", "shared_buffers=32MB"),
+                [*self.prefix, *self.program("postgres", "-D", self.data_dir, "-p", str(self.port), "-k", self.data_dir)]
+                + [f"-clisten_addresses={self.address}", *(["-cssl=on"] if self.tls else []),
+                   "-c", "max_connections=60", "-c", "shared_buffers=32MB"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
         return self
 
     def wait_until_ready(self):
         deadline = time.monotonic() + READY_S
-        while subprocess.run(self.program("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)), cwd="/").returncode != 0:
+        while subprocess.run(self.program("pg_isready", "-q", "-h", self.data_dir, "-p", str(self.port)), cwd="/").returncode != 0:
             if self.child.poll() is not None:  # a process of the life before may still hold its memory
                 self.revive()
             if time.monotonic() > deadline:
