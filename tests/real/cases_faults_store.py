@@ -25,16 +25,15 @@ def told(name, fault, seed, load, took=None, amplification=None, **facts):
          + "".join(f", {key} {value}" for key, value in facts.items()))
 
 
-@case(needs="own", limit_s=240, evidence=True)
+@case(needs="own", limit_s=600, evidence=True)
 def a_store_that_is_killed_loses_nothing_and_only_its_own_region_notices():
     seed = seed_of("store-killed")
     with World(seed) as world:
         with Load(world.home, seed) as load, Load(world.abroad, seed, 1) as beside:
-            kills = 0
-            for _ in range(2):
+            kills = evidence.length("TERROIR_STORE_KILLS", 2, 10)
+            for _ in range(kills):
                 load.until("acknowledged", 60)
                 world.home.weed.kill()
-                kills += 1
                 load.until("refused", 30)
                 world.home.weed.revive()
                 since = time.monotonic()
@@ -47,7 +46,7 @@ def a_store_that_is_killed_loses_nothing_and_only_its_own_region_notices():
              load, took, kills=kills, keys_checked=checked, blobs_looked_at=blobs)
 
 
-@case(needs="own", limit_s=240, evidence=True)
+@case(needs="own", limit_s=600, evidence=True)
 def a_store_that_freezes_loses_nothing_and_only_its_own_region_notices():
     seed = seed_of("store-frozen")
     with World(seed) as world:
@@ -73,13 +72,13 @@ def a_store_that_freezes_loses_nothing_and_only_its_own_region_notices():
              first_refusal_s=f"{answered:.1f}", keys_checked=checked, blobs_looked_at=blobs)
 
 
-def lying(name, fault, kinds, methods, share=0.3, operations=300, mix=None, at_least=20):
+def lying(name, fault, kinds, methods, share=0.3, mix=None, at_least=20):
     seed = seed_of("store-lies")
     with World(seed) as world:
         with Load(world.home, seed, **({"mix": mix} if mix else {})) as load, Load(world.abroad, seed, 1) as beside:
             load.until("acknowledged", 40)
             world.home.liar.at_rate(share, kinds, methods, hold_s=3)
-            load.until("operations", operations)
+            load.until("operations", evidence.length("TERROIR_LIES_OPERATIONS", 300, 2_000), within_s=400)
             world.home.liar.honest()
             since = time.monotonic()
         took, checked, blobs = closing(world, load, beside, since)
@@ -89,19 +88,19 @@ def lying(name, fault, kinds, methods, share=0.3, operations=300, mix=None, at_l
              keys_checked=checked, blobs_looked_at=blobs)
 
 
-@case(needs="own", limit_s=240, evidence=True)
+@case(needs="own", limit_s=600, evidence=True)
 def a_store_that_cuts_answers_off_never_makes_a_short_record():
     lying("a_store_that_cuts_answers_off_never_makes_a_short_record", "30 % of the store's answers cut off, shortened or reset",
           ("truncate", "shorten", "reset"), ("GET", "PUT"), at_least=10)
 
 
-@case(needs="own", limit_s=240, evidence=True)
+@case(needs="own", limit_s=600, evidence=True)
 def a_store_that_flips_bits_in_answers_never_makes_a_wrong_record():
     lying("a_store_that_flips_bits_in_answers_never_makes_a_wrong_record", "one bit flipped in 30 % of the store's answers",
-          ("flip",), ("GET",), operations=400, at_least=20)
+          ("flip",), ("GET",), at_least=15)
 
 
-@case(needs="own", limit_s=240, evidence=True)
+@case(needs="own", limit_s=600, evidence=True)
 def a_bit_flipped_on_the_way_to_the_store_is_never_acknowledged():
     lying("a_bit_flipped_on_the_way_to_the_store_is_never_acknowledged", "one bit flipped in 30 % of the uploads to the store",
           ("flip-up",), ("PUT",), at_least=40)
