@@ -61,7 +61,7 @@ def a_store_that_freezes_loses_nothing_and_only_its_own_region_notices():
                 # Longer than any try may last: the first ones are given up and answered.
                 load.until("refused", 1, within_s=60)
                 answered = time.monotonic() - stopped
-                assert answered < 50, f"a frozen store held a request for {answered:.0f} s"
+                assert answered < 60, f"a frozen store held a request for {answered:.0f} s"
                 assert beside.ledger.counts["acknowledged"] > before
             finally:
                 weed.send_signal(signal.SIGCONT)

@@ -5,6 +5,7 @@ the end one connection across proves it. Stores and proxies are reached over TLS
 deployment; no overlay.
 """
 
+import contextlib
 import datetime
 import ipaddress
 import json
@@ -17,6 +18,7 @@ import threading
 import time
 
 import evidence
+import liar
 import netns
 from cases import case, fresh, note, seed_of
 from ledger import SMALL_MIX, Ledger, patiently
@@ -28,6 +30,7 @@ from world import STORE_BUCKET, Load, strays_of
 PORTS = netns.SERVICES
 READY_S = 60
 INDEX = "sqlite"  # or "postgres": a server in each namespace, over TLS
+TELEMETRY = False  # whether the product sends any: then its own collector must have heard it
 
 
 class Authority:
@@ -90,9 +93,9 @@ class Place:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(self.certificate, self.key)
         self.liar = self.net.thread(self.region, lambda: Liar(PORTS["store-behind"], self.address, self.address, PORTS["store"], tls, self.seed))
-        # Whoever connects to the collector or the index is counted; here nobody has to be answered.
-        sinks = ["collector"] if INDEX == "postgres" else ["collector", "index"]
-        self.sinks = [self.net.thread(self.region, socket.create_server, (self.address, PORTS[name])) for name in sinks]
+        self.sinks = [self.net.thread(self.region, collector, self.address, tls)]
+        if INDEX != "postgres":
+            self.sinks.append(self.net.thread(self.region, socket.create_server, (self.address, PORTS["index"])))
         self.postgres = None
         if INDEX == "postgres":
             self.postgres = Postgres(self.folder / "postgres", self.address, PORTS["index"], self.net.command(self.region, []),
@@ -155,12 +158,36 @@ private-key = "file:{self.key}"
         if self.child and self.child.poll() is None:
             self.kill()
         for sink in getattr(self, "sinks", []):
-            sink.close()
+            liar.slam(sink, gently=True)
         if hasattr(self, "liar"):
             self.liar.close()
         self.weed.stop()
         if getattr(self, "postgres", None):
             self.postgres.stop()
+
+
+def collector(address, tls):
+    """Says yes to whatever is posted, over TLS; its listener. What is in it is not this case's question, whether packets came is."""
+    listener = socket.create_server((address, PORTS["collector"]))
+
+    def answered(sock):
+        try:
+            with tls.wrap_socket(sock, server_side=True) as inner:
+                reader = inner.makefile("rb")
+                while True:
+                    _, headers, _ = liar.read_head(reader)
+                    liar.read_body(reader, headers, to_end=False)
+                    inner.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n")
+        except (OSError, ValueError, liar.Ended):
+            sock.close()
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answered, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener
 
 
 class Astray(threading.Thread):
@@ -269,6 +296,8 @@ def judge(net, packets):
     """Not one packet of a region to the other, to whichever service, nor anywhere else."""
     crossed = {name: count for name, count in packets.items() if count and is_crossing(name)}
     assert not crossed, f"packets crossed: {crossed}"
+    if TELEMETRY:
+        assert all(packets[f"{region}-{region}-collector"] > 10 for region in net.regions), packets
     if INDEX == "postgres":
         assert all(packets[f"{region}-{region}-index"] > 100 for region in net.regions), packets
     for region in net.regions:
@@ -312,6 +341,10 @@ access-key-id = "env:STORE_KEY_ID"
 secret-access-key = "env:STORE_SECRET"
 path-style = true
 """, text)
+        if TELEMETRY:
+            # At the top of the file, before its first table.
+            text = re.sub(r'(\nid = "\w+"\n)', rf'\1telemetry = "https://{address}:{PORTS["collector"]}"\n', text, count=1)
+            text = re.sub(r'(\[facets\.telemetry\]\ncountries = .*\n)', rf'\1hosts = ["{address}:{PORTS["collector"]}"]\n', text)
         if INDEX == "postgres":
             database = f'host = "{address}:{PORTS["index"]}"\nurl = "env:DATABASE_URL"\n'
             for facet in ("index", "keys"):
