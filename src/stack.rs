@@ -11,12 +11,14 @@ use tower::{Service, ServiceBuilder, service_fn};
 use crate::audit::Log;
 use crate::catalogue::Catalogue;
 use crate::layers::{
-    Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, TenantLimitsLayer, Timed,
+    Decode, Identify, LimitsLayer, Place, Record, Redirect, RespondLayer, StepLayer, Telling,
+    TenantLimitsLayer, Timed, TraceLayer, TracedBody,
 };
 use crate::model::{Clock, Entropy, RegionId};
-use crate::ops::{Body, Operations, Recorded};
+use crate::ops::{Operations, Recorded};
 use crate::s3::Domains;
-use crate::telemetry::Metrics;
+use crate::shares::Shares;
+use crate::telemetry::{Metrics, Tracing};
 use crate::tenants::Directory;
 
 /// What the stack of one region is made of.
@@ -34,12 +36,20 @@ pub struct StackParts {
     pub operations: Operations,
     /// Hosts under which a bucket may stand as a label in front.
     pub domains: Domains,
-    /// Requests in flight at most.
-    pub requests_max: usize,
-    /// Requests of one tenant in flight at most.
-    pub tenant_requests_max: usize,
+    /// Requests in flight at most, identified or not: more than there are shares in `requests`, the rest is the strangers'.
+    pub in_flight_max: usize,
+    /// The tenants' shares of the requests in flight.
+    pub requests: Shares,
+    /// The tenants' shares of the connections.
+    pub connections: Shares,
+    /// Requests a second that name no known key and are looked at all the same.
+    pub strangers_per_s_max: u64,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Spans, if the region has a collector.
+    pub tracing: Option<Tracing>,
+    /// The line of each request in the log: none, at `debug` (`false`) or at `info`.
+    pub line: Option<bool>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -52,7 +62,7 @@ pub struct StackParts {
 /// operation takes.
 pub fn stack<B>(
     parts: StackParts,
-) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send>
+) -> impl Service<Request<B>, Response = Response<TracedBody>, Error = Infallible, Future: Send>
 + Clone
 + Send
 + Unpin
@@ -68,26 +78,44 @@ where
         log,
         operations,
         domains,
-        requests_max,
-        tenant_requests_max,
+        in_flight_max,
+        requests,
+        connections,
+        strangers_per_s_max,
         metrics,
+        tracing,
+        line,
         clock,
         entropy,
     } = parts;
     let carry_out = operations.clone();
     let service = ServiceBuilder::new()
-        // First, so that whatever goes wrong below has an id and becomes an answer.
-        .layer(RespondLayer::new(region.as_str(), Arc::clone(&entropy), metrics))
+        // Outermost: it sees every answer as the caller does, to the end of its body.
+        .layer(TraceLayer::new(Telling {
+            region: region.clone(),
+            metrics: Arc::clone(&metrics),
+            tracing,
+            line,
+        }))
+        // Above all that refuses, so that whatever goes wrong below has an id and becomes an answer.
+        .layer(RespondLayer::new(region.as_str(), Arc::clone(&entropy), Arc::clone(&metrics)))
         // Before anything is parsed: a flood costs a counter, not work.
-        .layer(LimitsLayer::new(requests_max))
+        .layer(LimitsLayer::new(in_flight_max))
         // Before decoding: of a caller of another region nothing is read but the key id.
         .layer(StepLayer::new(Redirect::new(region.clone(), Arc::clone(&catalogue), log.clone())))
         // Before the signature: it says which headers and which body the signature has to cover.
         .layer(StepLayer::new(Decode::new(domains, log.clone())))
         // Before placement: who asks decides where.
-        .layer(StepLayer::new(Identify::new(directory, region.clone(), Arc::clone(&clock), log.clone())))
+        .layer(StepLayer::new(Identify::new(
+            directory,
+            region.clone(),
+            Arc::clone(&clock),
+            log.clone(),
+            strangers_per_s_max,
+            metrics,
+        )))
         // As soon as it is known who asks, before the first look into the index.
-        .layer(TenantLimitsLayer::new(tenant_requests_max))
+        .layer(TenantLimitsLayer::new(requests, connections))
         // Before the record: what is recorded is the decision.
         .layer(StepLayer::new(Place::new(region, catalogue, operations, clock, log.clone())))
         // Last before the effect: nothing happens that is not on disk.

@@ -1,6 +1,7 @@
 //! A region's three listeners: data, control, observe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -9,12 +10,20 @@ use crate::ops::Operations;
 use crate::s3::Domains;
 use crate::server::{self, Server, TlsConfig, TlsFiles, load_tls, serve};
 use crate::settings::{self, Limits, RegionSettings};
+use crate::shares::{ShareLimits, Shares};
 use crate::stack::{StackParts, stack};
+use crate::telemetry::{Shared, Tracing, event};
 
 use super::{Addresses, Running, Site, StartError, control, observe};
 
 /// Connections that control and observe take: people and probes, not load.
 const SMALL_CONNECTIONS_MAX: usize = 256;
+
+/// How the data listener's requests are told of.
+pub(super) struct Told {
+    pub(super) tracing: Option<Tracing>,
+    pub(super) line: Option<bool>,
+}
 
 /// Listens on all three addresses of `region`, then serves.
 pub(super) async fn listen(
@@ -22,6 +31,7 @@ pub(super) async fn listen(
     site: Arc<Site>,
     region: &RegionSettings,
     limits: &Limits,
+    told: Told,
 ) -> Result<Addresses, StartError> {
     let tls = match &region.tls {
         None => None,
@@ -47,9 +57,13 @@ pub(super) async fn listen(
         log: site.log.clone(),
         operations: Operations::new(site.vault.clone()),
         domains: Domains::new([site.region().endpoints.s3.authority().host()]),
-        requests_max: usize::try_from(limits.requests_max).unwrap_or(usize::MAX),
-        tenant_requests_max: usize::try_from(limits.tenant_requests_max).unwrap_or(usize::MAX),
+        in_flight_max: in_flight_max(limits),
+        requests: shares(&site, Shared::Requests, limits.requests_max, limits.tenant_requests_max),
+        connections: shares(&site, Shared::Connections, limits.connections_max, limits.connections_max),
+        strangers_per_s_max: limits.strangers_per_s_max,
         metrics: Arc::clone(site.metrics()),
+        tracing: told.tracing,
+        line: told.line,
         clock: Arc::clone(&site.parts.clock),
         entropy: Arc::clone(&site.parts.entropy),
     });
@@ -70,6 +84,19 @@ pub(super) async fn listen(
     Ok(addresses)
 }
 
+/// Requests in flight of everybody: an eighth more than the tenants', so that those who are not identified yet, and those who
+/// never will be, stand in nobody's place. They hold theirs only while a signature is checked.
+fn in_flight_max(limits: &Limits) -> usize {
+    let all = limits.requests_max.saturating_add((limits.requests_max / 8).max(16));
+    usize::try_from(all).unwrap_or(usize::MAX)
+}
+
+/// Shares of what is not waited for: a request or a connection too many is refused at once.
+fn shares(site: &Site, what: Shared, capacity: u64, party_max: u64) -> Shares {
+    let limits = ShareLimits { capacity, party_max, floor: 1, waiting_max: 0, wait: Duration::ZERO };
+    Shares::new(what, limits, Arc::clone(site.metrics()))
+}
+
 async fn bind(
     region: &RegionSettings,
     listener: &'static str,
@@ -78,6 +105,8 @@ async fn bind(
     let failed = |source| StartError::Listen { region: region.id.clone(), listener, address, source };
     let socket = TcpListener::bind(address).await.map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
+    let tls = listener != "observe" && region.tls.is_some();
+    event::listening(listener, &region.id, bound, tls);
     Ok((socket, bound))
 }
 

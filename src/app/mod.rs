@@ -7,6 +7,7 @@ mod observe;
 mod site;
 mod small;
 mod store;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::index::Index;
 use crate::model::{Clock, Entropy, RegionId, SystemClock, SystemEntropy};
 use crate::server::{Drained, TlsError};
 use crate::settings::Settings;
-use crate::telemetry::{Metrics, event};
+use crate::telemetry::{Collector, CollectorError, Metrics, event};
 
 pub use site::{Site, SiteError, SiteParts, audit_trail};
 
@@ -90,6 +91,15 @@ pub enum StartError {
         /// The region.
         region: RegionId,
     },
+    /// What is sent to the region's collector cannot be set up.
+    #[error("region {region}: metrics and traces cannot be sent")]
+    Collector {
+        /// The region.
+        region: RegionId,
+        /// Why.
+        #[source]
+        source: Box<CollectorError>,
+    },
     /// Certificate or key.
     #[error("region {region}: TLS cannot be set up")]
     Tls {
@@ -121,6 +131,7 @@ pub struct Addresses {
 pub struct Running {
     addresses: Vec<Addresses>,
     sites: Vec<Arc<Site>>,
+    collectors: Vec<Collector>,
     listeners: JoinSet<Drained>,
     observers: JoinSet<Drained>,
     stop: CancellationToken,
@@ -130,7 +141,8 @@ pub struct Running {
 
 /// Starts every region of `settings`: opens its parts, asks its store what it really does, and listens.
 ///
-/// Regions share nothing but the process's budget of memory for bodies, the clock, and the random number generator.
+/// Regions share nothing but the clock and the random number generator; of the process's budget of memory for bodies each has
+/// its part.
 pub async fn build(
     settings: &Settings,
     catalogue: Arc<Catalogue>,
@@ -138,10 +150,10 @@ pub async fn build(
 ) -> Result<Running, StartError> {
     envelope::self_test().map_err(StartError::SelfTest)?;
     let stop = CancellationToken::new();
-    let memory = site::memory(&settings.limits);
     let mut running = Running {
         addresses: Vec::new(),
         sites: Vec::new(),
+        collectors: Vec::new(),
         listeners: JoinSet::new(),
         observers: JoinSet::new(),
         stop: stop.clone(),
@@ -157,7 +169,7 @@ pub async fn build(
             environment: settings.environment.clone(),
             limits: settings.limits,
             catalogue: Arc::clone(&catalogue),
-            memory: memory.clone(),
+            regions: settings.regions.len() as u64,
             metrics: Arc::new(Metrics::default()),
             clock: Arc::clone(&parts.clock),
             entropy: Arc::clone(&parts.entropy),
@@ -171,7 +183,14 @@ pub async fn build(
             .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
         event::store_probed(&region.id, report.create_if_absent, &report.whereabouts.observed);
         let site = Arc::new(site);
-        let addresses = listeners::listen(&mut running, Arc::clone(&site), region, &settings.limits).await?;
+        let collector = telemetry::start(&site, &settings.limits, settings.telemetry)?;
+        let told = listeners::Told {
+            tracing: collector.as_ref().map(|collector| collector.tracing().clone()),
+            line: telemetry::line(settings.telemetry),
+        };
+        running.collectors.extend(collector);
+        let addresses =
+            listeners::listen(&mut running, Arc::clone(&site), region, &settings.limits, told).await?;
         running.addresses.push(addresses);
         running.sites.push(Arc::clone(&site));
         housekeeping::start(&mut running.listeners, site, stop.clone());
@@ -204,6 +223,9 @@ impl Running {
         for site in &self.sites {
             site.close(self.drain).await;
         }
+        // After the last request, whose spans are still to be sent; each region's own, all at once.
+        let closing = self.collectors.iter_mut().map(|collector| collector.close(self.drain));
+        futures_util::future::join_all(closing).await;
         // Last: until here `/ready` says that we are draining.
         self.stop_observing.cancel();
         while self.observers.join_next().await.is_some() {}

@@ -35,8 +35,7 @@ pub(super) fn service(
                 "/live" => answer(StatusCode::OK, "text/plain; charset=utf-8", "live\n"),
                 "/ready" => ready(&site, &stop).await,
                 "/metrics" => {
-                    let memory = site.vault.memory().used_bytes();
-                    site.metrics().memory_used_bytes().set(i64::try_from(memory).unwrap_or(i64::MAX));
+                    site.refresh_metrics();
                     answer(StatusCode::OK, Metrics::CONTENT_TYPE, site.metrics().expose())
                 }
                 _ => problem(StatusCode::NOT_FOUND, "This listener has /live, /ready and /metrics."),

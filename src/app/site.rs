@@ -7,20 +7,21 @@ use std::time::Duration;
 use crate::audit::{AuditError, AuditKeys, Decision, Log, Options, Recorded, Source, Verdict};
 use crate::blobs::{BlobStore, ProbeError, ProbeReport, probe};
 use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
-use crate::index::{Index, IndexError, Opening, SqliteIndex, SqliteOptions};
+use crate::database::{Address, AddressError};
+use crate::index::{Index, IndexError, Opening, PostgresIndex, PostgresOptions, SqliteIndex, SqliteOptions};
 use crate::keys::{
-    KekSpec, KeysError, LocalFileKms, MeteredKms, Ring, RingParts, RingSettings, RootFileError, RootScope,
-    SqliteKeyStore, StoreError,
+    KekSpec, KeyStore, KeysError, LocalFileKms, MeteredKms, PostgresKeyStore, Ring, RingParts, RingSettings,
+    RootFileError, RootScope, SqliteKeyStore, StoreError,
 };
 use crate::model::{
     BucketName, Clock, Entropy, EntropyError, Environment, RegionId, Tenant, TenantCode, TenantStatus,
-    Unclassified,
+    Unclassified, Weight,
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
-use crate::settings::{Limits, RegionSettings, SecretError};
+use crate::settings::{Limits, RegionSettings, SecretError, read_secret};
 use crate::telemetry::Metrics;
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
-use crate::vault::{Classes, Memory, Treatment, Vault, VaultError, VaultParts, VaultSettings};
+use crate::vault::{Classes, Memory, MemoryLimits, Treatment, Vault, VaultError, VaultParts, VaultSettings};
 
 use super::{Between, store};
 
@@ -28,9 +29,6 @@ use super::{Between, store};
 const AUDIT_CHAIN: &str = "audit chain";
 const AUDIT_PSEUDONYM: &str = "audit pseudonym";
 const AUDIT_EPOCH: u32 = 1;
-
-/// How long a request that holds no memory waits for some.
-const MEMORY_WAIT: Duration = Duration::from_secs(10);
 
 /// Blobs of one write under way to the store at once.
 const UPLOADS_IN_FLIGHT_MAX: usize = 4;
@@ -48,8 +46,8 @@ pub struct SiteParts {
     pub limits: Limits,
     /// Regions and register.
     pub catalogue: Arc<Catalogue>,
-    /// The process's budget for bodies.
-    pub memory: Memory,
+    /// How many regions the process serves: each has as much of its budget for bodies.
+    pub regions: u64,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Time.
@@ -109,6 +107,15 @@ pub enum SiteError {
     /// Root keys in files.
     #[error("the root keys do not open")]
     RootFile(#[from] RootFileError),
+    /// The URL of a database.
+    #[error("the connection URL of the {what} may not be used")]
+    Address {
+        /// Of the index or the key store.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: AddressError,
+    },
     /// The key store.
     #[error("the key store does not open")]
     KeyStore(#[from] StoreError),
@@ -132,16 +139,26 @@ pub enum SiteError {
     Vault(#[from] VaultError),
 }
 
-/// The process's budget of memory for bodies.
-pub(super) fn memory(limits: &Limits) -> Memory {
-    Memory::new(limits.memory_bytes_max, MEMORY_WAIT)
+/// One region's budget of memory for bodies: its part of the process's, so that requests that hang on one region's store hold
+/// nothing that another's need.
+fn memory(parts: &SiteParts) -> Memory {
+    let limits = MemoryLimits {
+        bytes: memory_bytes(parts),
+        waiters_max: parts.limits.memory_waiters_max,
+        wait: Duration::from_millis(parts.limits.memory_wait_ms_max),
+    };
+    Memory::new(limits, Arc::clone(&parts.metrics))
+}
+
+fn memory_bytes(parts: &SiteParts) -> u64 {
+    parts.limits.memory_bytes_max / parts.regions.max(1)
 }
 
 impl Site {
     /// Opens every part of a region. Makes what is missing: on a first start, an empty region.
     pub async fn open(parts: SiteParts) -> Result<Self, SiteError> {
         make_private(&parts.settings.state_dir)?;
-        let budget = i64::try_from(parts.limits.memory_bytes_max).unwrap_or(i64::MAX);
+        let budget = i64::try_from(memory_bytes(&parts)).unwrap_or(i64::MAX);
         parts.metrics.memory_limit_bytes().set(budget);
         let ring = open_ring(&parts).await?;
         let keys = audit_keys(&ring).await?;
@@ -178,7 +195,7 @@ impl Site {
             index: Arc::clone(&index),
             ring: ring.clone(),
             classes: Classes::new(parts.catalogue.classes().into_iter().map(|class| treatment(class))),
-            memory: parts.memory.clone(),
+            memory: memory(&parts),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
             settings: VaultSettings {
@@ -229,6 +246,12 @@ impl Site {
     /// The counters of its metrics.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.parts.metrics
+    }
+
+    /// Brings up to date what is read and not counted: before metrics are scraped or sent.
+    pub fn refresh_metrics(&self) {
+        let memory = self.vault.memory().used_bytes();
+        self.metrics().memory_used_bytes().set(i64::try_from(memory).unwrap_or(i64::MAX));
     }
 
     /// Time, as its parts see it.
@@ -350,6 +373,7 @@ fn operator(region: &RegionId, clock: &dyn Clock, entropy: &dyn Entropy) -> Resu
         default_class: class,
         unclassified: Unclassified::Refused,
         status: TenantStatus::Active,
+        weight: Weight::default(),
         created: clock.now(),
     })
 }
@@ -363,10 +387,16 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     let place =
         parts.region.facets.keys.countries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let kms = LocalFileKms::open(directory, place, Arc::clone(&parts.clock), Arc::clone(&parts.entropy))?;
-    let store = SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?;
+    let store: Arc<dyn KeyStore> = match &parts.region.key_store {
+        catalogue::KeyStore::File => Arc::new(SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?),
+        catalogue::KeyStore::Postgres(database) => {
+            let address = address(database, "key store")?;
+            Arc::new(PostgresKeyStore::open(address, parts.clock.as_ref()).await?)
+        }
+    };
     let ring_parts = RingParts {
         kms: Arc::new(MeteredKms::new(kms, Arc::clone(&parts.metrics))),
-        store: Arc::new(store),
+        store,
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),
     };
@@ -374,11 +404,40 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     Ok(Ring::open(ring_parts, settings, &[]).await?)
 }
 
+/// The connection URL that a secret holds, if it leads where the region file says.
+fn address(database: &catalogue::Postgres, what: &'static str) -> Result<Address, SiteError> {
+    let url = read_secret(&database.url)?;
+    let wrong = |source| SiteError::Address { what, source };
+    let address = Address::parse(&url).map_err(wrong)?;
+    let (host, port) = (database.host.host(), database.host.port());
+    let declared = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    address.must_lead_to(&declared).map_err(wrong)?;
+    Ok(address)
+}
+
 async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
-    let path = match &parts.region.index {
-        catalogue::Index::Sqlite(local) => under(&parts.settings.state_dir, &local.path),
-        catalogue::Index::Postgres(_) => return Err(SiteError::NotBuilt { what: "index", kind: "postgres" }),
-    };
+    match &parts.region.index {
+        catalogue::Index::Sqlite(local) => {
+            open_sqlite(parts, under(&parts.settings.state_dir, &local.path)).await
+        }
+        catalogue::Index::Postgres(database) => open_postgres(parts, address(database, "index")?).await,
+    }
+}
+
+async fn open_postgres(parts: &SiteParts, address: Address) -> Result<Arc<dyn Index>, SiteError> {
+    let limits = &parts.limits;
+    let (region, environment) = (parts.region.id.clone(), parts.environment.clone());
+    let mut options = PostgresOptions::new(address, region, environment, Opening::CreateIfMissing);
+    options.reclaim_delay = Duration::from_secs(limits.reclaim_delay_s);
+    options.pool.connections_max = u32::try_from(limits.index_connections_max).unwrap_or(u32::MAX);
+    options.pool.acquire_ms_max = limits.index_acquire_ms_max;
+    options.pool.statement_ms_max = limits.index_statement_ms_max;
+    options.metrics = Arc::clone(&parts.metrics);
+    let entropy = Arc::clone(&parts.entropy);
+    Ok(Arc::new(PostgresIndex::open(options, parts.clock.as_ref(), entropy).await?))
+}
+
+async fn open_sqlite(parts: &SiteParts, path: PathBuf) -> Result<Arc<dyn Index>, SiteError> {
     if let Some(folder) = path.parent() {
         make_private(folder)?;
     }
@@ -389,6 +448,7 @@ async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
         Opening::CreateIfMissing,
     );
     options.reclaim_delay = Duration::from_secs(parts.limits.reclaim_delay_s);
+    options.uploads_per_tenant_max = u32::try_from(parts.limits.tenant_uploads_max).unwrap_or(u32::MAX);
     options.metrics = Arc::clone(&parts.metrics);
     Ok(Arc::new(SqliteIndex::open(options, parts.clock.as_ref(), &*parts.entropy).await?))
 }

@@ -13,6 +13,7 @@ use http_body::Body;
 
 use crate::model::{AccessKeyId, Credential, RegionId, Tenant, Timestamp};
 use crate::s3::{self, BodyKind, Call, Code, Payload, PayloadPlan, Presented, S3Error, SigningKey};
+use crate::shares::Seat;
 use crate::tenants::{Directory, Identity, Reason};
 
 /// Where a request came from, before anybody believed anything it says.
@@ -22,6 +23,8 @@ pub struct Origin {
     pub request_id: Box<str>,
     /// The peer's address as the socket says; no header changes it.
     pub peer: IpAddr,
+    /// The connection's place among its tenant's.
+    pub seat: Seat,
 }
 
 /// An authenticated caller.

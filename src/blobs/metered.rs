@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::envelope::Sealed;
 use crate::placement::Placement;
-use crate::telemetry::{Metrics, StoreOutcome, StoreVerb};
+use crate::telemetry::{Metrics, Stage, StoreOutcome, StoreVerb, stage_told};
 
 use super::{BlobInfo, BlobStore, Cursor, Description, Error, ErrorKind, Location, Page};
 
@@ -32,19 +32,32 @@ impl<S> Metered<S> {
         work: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
         let started = Instant::now();
-        let done = work.await;
-        let outcome = match &done {
-            Ok(_) => StoreOutcome::Ok,
-            Err(error) => match error.kind() {
-                ErrorKind::NotFound => StoreOutcome::Absent,
-                ErrorKind::Denied => StoreOutcome::Denied,
-                ErrorKind::Timeout => StoreOutcome::Timeout,
-                ErrorKind::Unavailable => StoreOutcome::Unavailable,
-                _ => StoreOutcome::Error,
-            },
-        };
-        self.metrics.store_request(verb, outcome, started.elapsed());
+        let done = stage_told(span_of(verb), work, |done| outcome_of(done).as_str()).await;
+        self.metrics.store_request(verb, outcome_of(&done), started.elapsed());
         done
+    }
+}
+
+fn outcome_of<T>(done: &Result<T, Error>) -> StoreOutcome {
+    match done {
+        Ok(_) => StoreOutcome::Ok,
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound => StoreOutcome::Absent,
+            ErrorKind::Denied => StoreOutcome::Denied,
+            ErrorKind::Timeout => StoreOutcome::Timeout,
+            ErrorKind::Unavailable => StoreOutcome::Unavailable,
+            _ => StoreOutcome::Error,
+        },
+    }
+}
+
+const fn span_of(verb: StoreVerb) -> Stage {
+    match verb {
+        StoreVerb::Put => Stage::StorePut,
+        StoreVerb::Get => Stage::StoreGet,
+        StoreVerb::Head => Stage::StoreHead,
+        StoreVerb::Delete => Stage::StoreDelete,
+        StoreVerb::List => Stage::StoreList,
     }
 }
 

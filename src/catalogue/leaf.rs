@@ -1,5 +1,6 @@
 //! The smallest values of a region or register file: countries, hosts, endpoints, days. Each is parsed once, here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -39,6 +40,17 @@ where
     D: Deserializer<'de>,
 {
     parse(from).map(Some)
+}
+
+/// Reads a table whose values parse from text.
+pub(super) fn parse_values<'de, T, D>(from: D) -> Result<BTreeMap<String, T>, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    let texts = BTreeMap::<String, String>::deserialize(from)?;
+    let parse = |(name, text): (String, String)| Ok((name, text.parse().map_err(D::Error::custom)?));
+    texts.into_iter().map(parse).collect()
 }
 
 /// The officially assigned alpha-2 codes of ISO 3166-1. `EU`, `UK` and the like are reserved, not assigned: a label is no

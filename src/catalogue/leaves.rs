@@ -54,7 +54,13 @@ pub(super) const REGION_LEAVES: &[Leaf] = &[
     Leaf { path: &["index", "*", "host"], check: "host", rule: of_type::<Authority>, fix: HOST },
     Leaf { path: &["endpoints", "*"], check: "endpoint", rule: of_type::<Endpoint>, fix: ENDPOINT },
     Leaf { path: &["store", "*", "endpoint"], check: "endpoint", rule: of_type::<Endpoint>, fix: ENDPOINT },
-    Leaf { path: &["telemetry"], check: "endpoint", rule: of_type::<Endpoint>, fix: ENDPOINT },
+    Leaf { path: &["telemetry", "otlp"], check: "endpoint", rule: of_type::<Endpoint>, fix: ENDPOINT },
+    Leaf {
+        path: &["telemetry", "headers", "*"],
+        check: "secret-reference",
+        rule: of_type::<SecretRef>,
+        fix: REFERENCE,
+    },
     Leaf {
         path: &["store", "*", "access-key-id"],
         check: "secret-reference",

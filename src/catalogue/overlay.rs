@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::leaf::{Endpoint, parse_some};
-use super::parts::{Audit, Index, Keys, LocalPath, Store};
+use super::parts::{Audit, Index, KeyStore, Keys, LocalPath, Store, Telemetry};
 use super::region::{FacetName, Overlaid, Region};
 use super::{Authority, Catalogue, Finding, Severity};
 use crate::model::RegionId;
@@ -21,7 +21,8 @@ pub struct Overlay {
     regions: BTreeMap<RegionId, RegionOverlay>,
 }
 
-/// What is replaced in one region. What is absent stays as the region file says, except telemetry, which an overlay always ends.
+/// What is replaced in one region. What is absent stays as the region file says, except telemetry, which an
+/// overlay ends unless it names a collector of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RegionOverlay {
@@ -34,8 +35,12 @@ pub struct RegionOverlay {
     pub index: Option<Index>,
     /// The root keys.
     pub keys: Option<Keys>,
+    /// The store of wrapped keys. Where `keys` is replaced and this is not, it is the file beside them.
+    pub key_store: Option<KeyStore>,
     /// The audit log's folder.
     pub audit: Option<Audit>,
+    /// A collector of metrics and traces on this machine.
+    pub telemetry: Option<Telemetry>,
 }
 
 /// Why an overlay was not applied.
@@ -118,7 +123,9 @@ impl Overlay {
             store: Some(Store::Fs(local("store"))),
             index: Some(Index::Sqlite(local("index/index.sqlite3"))),
             keys: Some(Keys::LocalFile(local("keys/roots"))),
+            key_store: None,
             audit: Some(Audit { directory: "audit".into() }),
+            telemetry: None,
         };
         self.with(region, replaced)
     }
@@ -194,16 +201,32 @@ fn apply(region: &Region, with: &RegionOverlay, overlay: &Overlay) -> Result<Reg
     if let Some(keys) = &with.keys {
         note("keys", region.keys.kind().into(), keys.kind().into());
         made.keys = keys.clone();
+        made.key_store = KeyStore::File;
         made.facets.named_mut(FacetName::Keys).hosts.clear();
+    }
+    if let Some(store) = &with.key_store {
+        let hosts: Vec<Authority> = store.hosts().into_iter().cloned().collect();
+        stays(&hosts.iter().collect::<Vec<_>>(), "key store")?;
+        note("key-store", region.key_store.kind().into(), store.kind().into());
+        made.key_store = store.clone();
+        made.facets.named_mut(FacetName::Keys).hosts = hosts;
     }
     if let Some(audit) = &with.audit {
         note("audit", "as filed".into(), "local".into());
         made.audit = audit.clone();
     }
-    if let Some(telemetry) = made.telemetry.take() {
-        note("telemetry", telemetry.to_string(), "none".into());
+    // A collector that is not replaced by one of this machine is gone: what an overlaid region does is nobody's business there.
+    let told = |sent: Option<&Telemetry>| sent.map_or("none".to_owned(), |sent| sent.otlp.to_string());
+    if made.telemetry != with.telemetry {
+        let hosts: Vec<Authority> = with.telemetry.iter().map(|sent| sent.otlp.authority().clone()).collect();
+        stays(&hosts.iter().collect::<Vec<_>>(), "telemetry")?;
+        note("telemetry", told(region.telemetry.as_ref()), told(with.telemetry.as_ref()));
+        made.telemetry.clone_from(&with.telemetry);
+        made.facets.named_mut(FacetName::Telemetry).hosts = hosts;
     }
-    made.facets.named_mut(FacetName::Telemetry).hosts.clear();
+    if made.telemetry.is_none() {
+        made.facets.named_mut(FacetName::Telemetry).hosts.clear();
+    }
     made.overlaid = Some(Overlaid { by: overlay.name.clone(), replaced });
     Ok(made)
 }

@@ -1,11 +1,12 @@
 //! What a region is made of: its store, index, keys and audit log, and where each of them is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::class::Custody;
-use super::leaf::{Authority, Endpoint, parse};
+use super::leaf::{Authority, Endpoint, parse, parse_values};
 use crate::model::SecretRef;
 
 /// Where sealed blobs go.
@@ -133,7 +134,9 @@ impl Index {
 
     /// Whether this build has a driver for it.
     pub fn is_built(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
+        match self {
+            Self::Sqlite(_) | Self::Postgres(_) => true,
+        }
     }
 
     /// The hosts it connects to.
@@ -155,6 +158,38 @@ pub struct Postgres {
     /// Where the connection URL, which holds the password, is kept.
     #[serde(deserialize_with = "parse")]
     pub url: SecretRef,
+}
+
+/// Where wrapped keys go: what opens them is elsewhere, and their backups are others than the index's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum KeyStore {
+    /// In a file beside the folder of the root keys: for one replica.
+    #[default]
+    File,
+    /// In a database: for several replicas. It may be the index's, where it has a schema of its own.
+    Postgres(Postgres),
+}
+
+impl KeyStore {
+    /// Every kind, as files spell it.
+    pub const KINDS: [&str; 2] = ["file", "postgres"];
+
+    /// The kind, as files spell it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// The hosts it connects to.
+    pub fn hosts(&self) -> Vec<&Authority> {
+        match self {
+            Self::File => vec![],
+            Self::Postgres(database) => vec![&database.host],
+        }
+    }
 }
 
 /// Where root keys are.
@@ -182,6 +217,26 @@ impl Keys {
             Self::LocalFile(_) => Custody::Software,
         }
     }
+}
+
+/// Where metrics and traces are sent.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Telemetry {
+    /// The collector: OTLP over HTTP (`/v1/traces`, `/v1/metrics`).
+    #[serde(deserialize_with = "parse")]
+    pub otlp: Endpoint,
+    /// The CA that signs the collector's certificate, PEM; absent: the system's roots. A relative path stands under the
+    /// region's state directory.
+    pub ca_file: Option<PathBuf>,
+    /// What is sent with every export, such as `authorization`, by reference.
+    #[serde(default, deserialize_with = "parse_values")]
+    pub headers: BTreeMap<String, SecretRef>,
+}
+
+impl Telemetry {
+    /// Headers of one collector: authentication needs one, a tenant's name at the collector another.
+    pub const HEADERS_MAX: usize = 4;
 }
 
 /// Where decisions are recorded.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::leaf::{Authority, Country, Day, Endpoint, parse, parse_list, parse_some};
-use super::parts::{Audit, Index, Keys, Store};
+use super::leaf::{Authority, Country, Day, Endpoint, parse, parse_list};
+use super::parts::{Audit, Index, KeyStore, Keys, Store, Telemetry};
 use crate::model::RegionId;
 
 /// One region: where it is, who runs it, what it may touch, where its bytes go.
@@ -38,11 +38,13 @@ pub struct Region {
     pub index: Index,
     /// Where root keys are.
     pub keys: Keys,
+    /// Where wrapped keys go; absent: a file beside the root keys.
+    #[serde(default)]
+    pub key_store: KeyStore,
     /// Where decisions are recorded.
     pub audit: Audit,
     /// Where metrics and traces are sent; absent: nowhere.
-    #[serde(default, deserialize_with = "parse_some")]
-    pub telemetry: Option<Endpoint>,
+    pub telemetry: Option<Telemetry>,
     /// Presets of retention bounds. An aid, not advice.
     #[serde(default)]
     pub regimes: Vec<Regime>,

@@ -32,7 +32,7 @@ fn describe_region(text: &mut String, region: &Region) -> std::fmt::Result {
     writeln!(text, "  store {}", describe_store(&region.store))?;
     writeln!(text, "  index {}", region.index.kind())?;
     writeln!(text, "  keys {} ({})", region.keys.kind(), region.keys.custody().as_str())?;
-    let telemetry = region.telemetry.as_ref().map_or("none".to_owned(), ToString::to_string);
+    let telemetry = region.telemetry.as_ref().map_or("none".to_owned(), |sent| format!("otlp {}", sent.otlp));
     writeln!(text, "  telemetry {telemetry}")?;
     for (name, facet) in region.facets.iter() {
         let countries = list(&mut facet.countries.iter().map(ToString::to_string));

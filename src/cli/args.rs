@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::model::{AccessKeyId, BucketName, ClassId, RegionId, TenantId};
+use crate::model::{AccessKeyId, BucketName, ClassId, RegionId, TenantId, Weight};
 
 /// A data-residency-aware storage proxy for health records.
 ///
@@ -139,6 +139,16 @@ pub enum TenantCommand {
     Suspend {
         /// Which.
         id: TenantId,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: SiteArgs,
+    },
+    /// Set how much a tenant counts where tenants compete for memory, requests and connections.
+    Weight {
+        /// Which.
+        id: TenantId,
+        /// 1 (what every tenant begins with) to 16.
+        weight: Weight,
         #[command(flatten)]
         #[allow(missing_docs)]
         site: SiteArgs,

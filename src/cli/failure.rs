@@ -71,6 +71,7 @@ impl From<SiteError> for Failure {
             SiteError::Folder { .. } => IO,
             SiteError::NotBuilt { .. }
             | SiteError::Secret(_)
+            | SiteError::Address { .. }
             | SiteError::Probe(_)
             | SiteError::Refused(_) => CONFIG,
             SiteError::Store(_) | SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => {
@@ -90,9 +91,10 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::SelfTest(_) => FAILED,
-            StartError::RegionUnknown(_) | StartError::Tls { .. } | StartError::TlsKeyNotInFile { .. } => {
-                CONFIG
-            }
+            StartError::RegionUnknown(_)
+            | StartError::Tls { .. }
+            | StartError::TlsKeyNotInFile { .. }
+            | StartError::Collector { .. } => CONFIG,
             StartError::Listen { .. } => UNAVAILABLE,
             StartError::Site { .. } => return Self::site(error),
         };

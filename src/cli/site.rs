@@ -9,7 +9,6 @@ use crate::catalogue::{Catalogue, Overlay, Source, Tree};
 use crate::model::{Clock, RegionId, SystemClock};
 use crate::settings::{DEV_PORT_BASE, Settings};
 use crate::telemetry::Metrics;
-use crate::vault::Memory;
 
 use super::Failure;
 use super::args::SiteArgs;
@@ -93,7 +92,7 @@ impl Installation {
             environment: self.settings.environment.clone(),
             limits: self.settings.limits,
             catalogue: Arc::clone(&self.catalogue),
-            memory: Memory::new(self.settings.limits.memory_bytes_max, std::time::Duration::from_secs(10)),
+            regions: 1,
             metrics: Arc::new(Metrics::default()),
             clock: parts.clock,
             entropy: parts.entropy,

@@ -15,6 +15,7 @@ pub(super) async fn run(command: TenantCommand) -> Result<(), Failure> {
         | TenantCommand::List { site }
         | TenantCommand::Show { site, .. }
         | TenantCommand::Suspend { site, .. }
+        | TenantCommand::Weight { site, .. }
         | TenantCommand::Resume { site, .. } => site,
     };
     let as_json = args.json;
@@ -47,6 +48,11 @@ async fn carry_out(region: &Site, command: TenantCommand) -> Result<Vec<Tenant>,
             let concerns = |decision: &mut crate::audit::Decision| decision.tenant = Some(id.clone());
             Ok(vec![site::recorded(region, "tenant.suspend", concerns, registry.suspend_tenant(&id)).await?])
         }
+        TenantCommand::Weight { id, weight, .. } => {
+            let concerns = |decision: &mut crate::audit::Decision| decision.tenant = Some(id.clone());
+            let changed = registry.set_weight(&id, weight);
+            Ok(vec![site::recorded(region, "tenant.weight", concerns, changed).await?])
+        }
         TenantCommand::Resume { id, .. } => {
             let concerns = |decision: &mut crate::audit::Decision| decision.tenant = Some(id.clone());
             Ok(vec![site::recorded(region, "tenant.resume", concerns, registry.resume_tenant(&id)).await?])
@@ -67,11 +73,12 @@ fn show(tenants: &[Tenant], as_json: bool) {
                 status(tenant.status).to_owned(),
                 tenant.default_class.to_string(),
                 unclassified(tenant.unclassified).to_owned(),
+                tenant.weight.to_string(),
                 tenant.created.to_string(),
             ]
         })
         .collect();
-    output::table(&["TENANT", "HOME", "STATUS", "DEFAULT CLASS", "UNCLASSIFIED", "CREATED"], &rows);
+    output::table(&["TENANT", "HOME", "STATUS", "DEFAULT CLASS", "UNCLASSIFIED", "WEIGHT", "CREATED"], &rows);
 }
 
 fn to_json(tenant: &Tenant) -> Value {
@@ -81,6 +88,7 @@ fn to_json(tenant: &Tenant) -> Value {
         "status": status(tenant.status),
         "default_class": tenant.default_class.as_str(),
         "unclassified": unclassified(tenant.unclassified),
+        "weight": tenant.weight.value(),
         "created": tenant.created.to_string(),
     })
 }

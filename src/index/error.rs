@@ -1,5 +1,6 @@
 //! What can go wrong between a caller and the index. An index that cannot answer is an error, never an empty answer.
 
+use crate::database::{AddressError, DemandError};
 use crate::model::{Environment, RegionId};
 
 /// The library's own error under ours; boxed so that no caller depends on the engine.
@@ -71,6 +72,12 @@ pub enum IndexError {
         /// The newest one this release knows.
         known: u64,
     },
+    /// The database server would not keep what it acknowledged, or takes no writes.
+    #[error("the index's database may not be used")]
+    Demand(#[from] DemandError),
+    /// The connection URL may not be used.
+    #[error("the index's connection URL may not be used")]
+    Address(#[from] AddressError),
     /// The index was closed.
     #[error("the index is closed")]
     Closed,

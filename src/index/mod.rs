@@ -1,7 +1,8 @@
 //! The index of one region: which versions exist under which names, which blobs they are, and what waits to be deleted.
 //!
 //! The store holds sealed blobs under opaque names; everything S3 needs to answer by name lives here. [`Index`] is the
-//! contract, [`SqliteIndex`] the embedded implementation. One contract suite runs on every implementation.
+//! contract, [`SqliteIndex`] the embedded implementation for one replica, [`PostgresIndex`] the one for several. One contract suite
+//! runs on every implementation.
 //!
 //! Rules that every implementation keeps:
 //!  - *Bytes first*: a version is committed only after its blobs are durable, so never a version without bytes.
@@ -12,8 +13,12 @@
 //!  - *A change outlives its caller*: dropping the future does not withdraw it.
 //!  - *Errors are errors*: an index that cannot answer never answers "nothing there".
 
+mod answers;
 mod error;
+mod fields;
+mod limits;
 mod outcomes;
+mod postgres;
 mod rows;
 mod sql;
 mod sqlite;
@@ -32,6 +37,7 @@ pub use outcomes::{
     ListOutcome, ListParts, ListUploads, Lookup, Precondition, PutOutcome, PutPart, PutRow, SetBucketClass,
     UploadLookup,
 };
+pub use postgres::{INDEX_SCHEMA, PostgresIndex, PostgresOptions};
 pub use rows::{
     BlobStanding, Bucket, CompletedUpload, Counter, DirectoryRow, Incarnation, ListEntry, ListPage,
     ListRequest, NamedVersion, NewBlob, NewPart, NewUpload, NewVersion, PartRow, PartsPage, Position,
@@ -59,7 +65,7 @@ pub const BLOB_IDS_MAX: usize = 10_240;
 pub trait Index: Send + Sync + fmt::Debug {
     // ---- buckets ----
 
-    /// Makes a bucket, unless its name is taken in this region. 1 round trip.
+    /// Makes a bucket, unless its name is taken in this region. 1 round trip; in `PostgreSQL` 6, under a lock.
     async fn create_bucket(
         &self,
         name: &BucketName,
@@ -196,7 +202,8 @@ pub trait Index: Send + Sync + fmt::Debug {
     /// Makes the chosen parts, ascending by number and each with the tag the client named, the current version of the
     /// upload's key. `new.version` must be the upload's. Unchosen parts' blobs go to reclaim. 1 round trip.
     ///
-    /// `new.size` must be the sum of the chosen parts' sizes, or nothing is changed ([`IndexError::Invalid`]).
+    /// `new.size` must be the sum of the chosen parts' sizes, or nothing is changed ([`IndexError::Invalid`]). In `PostgreSQL` 8
+    /// round trips, under a lock of the upload.
     async fn complete_upload(
         &self,
         upload: UploadId,

@@ -136,6 +136,8 @@ pub enum ListOutcome {
 pub enum CreateUpload {
     /// It is open (or was opened by an earlier call with the same identifiers).
     Created,
+    /// The tenant has as many open uploads as it may.
+    TooMany,
     /// There is no such bucket.
     NoBucket,
     /// Another tenant has the bucket.

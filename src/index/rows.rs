@@ -12,7 +12,8 @@ use crate::model::{
 };
 
 /// Place in the region's order of commits: higher is later. Unique per mutation of a key, never reused under one
-/// [`Incarnation`]; the future journal and If-Match rest on it.
+/// [`Incarnation`]; the future journal and If-Match rest on it. Of two mutations the later one has the higher number if they are
+/// of one key, or if it began after the other was acknowledged; of two under way together, either may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Sequence(pub u64);
 

@@ -86,6 +86,9 @@ pub(super) const UPLOAD: &str = concat!(
     " FROM buckets b LEFT JOIN uploads u ON u.upload_id = $3 AND u.bucket_no = b.bucket_no AND u.key = $2 \
       LEFT JOIN versions v ON v.version_id = u.version_id WHERE b.name = $1"
 );
+/// Open uploads of the tenant $1, counted no further than $2.
+pub(super) const UPLOADS_COUNT: &str = "SELECT count(*) AS count FROM (SELECT 1 FROM buckets b \
+    JOIN uploads u ON u.bucket_no = b.bucket_no AND u.state = 0 WHERE b.owner = $1 LIMIT $2) AS open";
 pub(super) const UPLOAD_INSERT: &str = "INSERT INTO uploads (upload_id, bucket_no, key, tenant, version_id, class, \
     class_code, kek_id, kek_epoch, created_ms, record, metadata) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";

@@ -1,5 +1,6 @@
 //! What can go wrong with keys. Cloneable, because one refresh answers many waiting requests.
 
+use crate::database::{AddressError, DemandError};
 use crate::model::EntropyError;
 
 /// A KMS's answer when it is not a key. Every provider maps onto these seven and nothing else.
@@ -44,6 +45,12 @@ pub enum StoreError {
     /// A row does not parse, or contradicts another.
     #[error("the key store holds a record that makes no sense: {0}")]
     Corrupt(&'static str),
+    /// Its database server would not keep what it acknowledged, or takes no writes.
+    #[error("the key store's database may not be used")]
+    Demand(#[from] DemandError),
+    /// Its connection URL may not be used.
+    #[error("the key store's connection URL may not be used")]
+    Address(#[from] AddressError),
     /// The file can be read by others than its owner.
     #[error("the key store can be read by others than its owner (mode must be 0600)")]
     Exposed,

@@ -10,6 +10,7 @@ use crate::audit::{Log, Stranger};
 use crate::auth::Origin;
 use crate::s3::{self, Call, Code, Domains, S3Error};
 use crate::server::InboundError;
+use crate::telemetry::{Operation, Stage, note};
 
 use super::step::Step;
 
@@ -51,12 +52,16 @@ where
     B::Error: Into<BoxError>,
 {
     type Out = Decoded<Timed<B>>;
+    const STAGE: Stage = Stage::Decode;
 
     async fn step(&self, (origin, request): (Origin, Request<B>)) -> Result<Decoded<Timed<B>>, S3Error> {
         let (parts, body) = request.into_parts();
         let body: Timed<B> = body.map_err(told as fn(B::Error) -> S3Error);
         match s3::decode(&parts, &self.domains) {
-            Ok(call) => Ok(Decoded { origin, parts, call, body }),
+            Ok(call) => {
+                note::operation(Operation::named(call.name()));
+                Ok(Decoded { origin, parts, call, body })
+            }
             Err(refusal) => {
                 self.log.count_stranger(Stranger::Malformed);
                 Err(refusal)

@@ -8,11 +8,13 @@ use http_body::Body;
 use crate::audit::{Log, Stranger};
 use crate::auth::{Cause, Identified, Permitted};
 use crate::model::{Clock, RegionId};
-use crate::s3::S3Error;
-use crate::tenants::Directory;
+use crate::s3::{self, S3Error};
+use crate::telemetry::{Metrics, Stage, note};
+use crate::tenants::{Directory, Reason};
 
 use super::decode::Decoded;
 use super::step::Step;
+use super::strangers::Strangers;
 
 /// Authenticates and authorises.
 #[derive(Debug)]
@@ -21,12 +23,31 @@ pub struct Identify {
     region: RegionId,
     clock: Arc<dyn Clock>,
     log: Log,
+    strangers: Strangers,
 }
 
 impl Identify {
-    /// Against `directory`, for signatures scoped to `region`.
-    pub fn new(directory: Directory, region: RegionId, clock: Arc<dyn Clock>, log: Log) -> Self {
-        Self { directory, region, clock, log }
+    /// Against `directory`, for signatures scoped to `region`. Of requests without the key id of an active credential at most
+    /// `strangers_per_s_max` a second are looked at; more are told to slow down.
+    pub fn new(
+        directory: Directory,
+        region: RegionId,
+        clock: Arc<dyn Clock>,
+        log: Log,
+        strangers_per_s_max: u64,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let strangers = Strangers::new(strangers_per_s_max, Arc::clone(&clock), metrics);
+        Self { directory, region, clock, log, strangers }
+    }
+
+    /// Whether the request names the key of an active credential. Two look-ups; a directory that is stale knows nobody, which
+    /// is not the caller's fault.
+    fn is_known(&self, parts: &http::request::Parts) -> bool {
+        s3::key_id(parts).is_some_and(|id| match self.directory.lookup(&id) {
+            Ok(_) => true,
+            Err(unidentified) => unidentified.reason == Reason::Stale,
+        })
     }
 }
 
@@ -36,12 +57,20 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Out = Permitted<B>;
+    const STAGE: Stage = Stage::Identify;
 
     async fn step(&self, request: Decoded<B>) -> Result<Permitted<B>, S3Error> {
         let Decoded { origin, parts, call, body } = request;
+        if !self.is_known(&parts) {
+            self.strangers.admit()?;
+        }
         let now = self.clock.now();
         match Identified::identify(origin, &parts, call, body, &self.directory, &self.region, now) {
-            Ok(identified) => Ok(identified.authorise()),
+            Ok(identified) => {
+                let permitted = identified.authorise();
+                note::tenant(&permitted.caller().tenant().id);
+                Ok(permitted)
+            }
             Err(denied) => {
                 if let Some(kind) = stranger(denied.cause) {
                     self.log.count_stranger(kind);

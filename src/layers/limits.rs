@@ -1,4 +1,5 @@
-//! How many requests may be in flight: beyond it the answer is 503 `SlowDown` at once, not a queue.
+//! How many requests may be in flight before anything is known of them: beyond it the answer is 503 `SlowDown` at once, not a
+//! queue. Tenants' own shares, which are less, stand behind the identification; what is between is the strangers'.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

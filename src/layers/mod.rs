@@ -8,7 +8,9 @@ mod record;
 mod redirect;
 mod respond;
 mod step;
+mod strangers;
 mod tenants;
+mod trace;
 
 pub use decode::{Decode, Decoded, Timed};
 pub use identify::Identify;
@@ -19,3 +21,4 @@ pub use redirect::Redirect;
 pub use respond::{Respond, RespondLayer};
 pub use step::{BoxFuture, Step, StepLayer, StepService};
 pub use tenants::{TenantLimits, TenantLimitsLayer};
+pub use trace::{Telling, Trace, TraceLayer, TracedBody};

@@ -12,6 +12,7 @@ use crate::model::{BucketName, Clock, RegionId, TenantCode};
 use crate::ops::{Operations, Placed, decision};
 use crate::placement::{AskedClass, Operation, Question, Refusal, decide};
 use crate::s3::{Call, Code, Labels, S3Error, UploadRef, xml};
+use crate::telemetry::Stage;
 
 use super::record::unrecordable;
 use super::step::Step;
@@ -130,6 +131,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     type Out = Placed<B>;
+    const STAGE: Stage = Stage::Place;
 
     async fn step(&self, mut permitted: Permitted<B>) -> Result<Placed<B>, S3Error> {
         let (operation, document) = match self.question(&mut permitted).await {

@@ -3,6 +3,7 @@
 use crate::audit::Log;
 use crate::ops::{Placed, Recorded};
 use crate::s3::{Code, S3Error};
+use crate::telemetry::Stage;
 
 use super::step::Step;
 
@@ -21,6 +22,7 @@ impl Record {
 
 impl<B: Send + 'static> Step<Placed<B>> for Record {
     type Out = Recorded<B>;
+    const STAGE: Stage = Stage::Record;
 
     async fn step(&self, placed: Placed<B>) -> Result<Recorded<B>, S3Error> {
         placed.record(&self.log).await.map_err(|_| unrecordable())

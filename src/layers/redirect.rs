@@ -12,6 +12,7 @@ use crate::auth::Origin;
 use crate::catalogue::Catalogue;
 use crate::model::RegionId;
 use crate::s3::{self, Code, S3Error};
+use crate::telemetry::Stage;
 
 use super::step::Step;
 
@@ -32,6 +33,7 @@ impl Redirect {
 
 impl<B: Send + 'static> Step<(Origin, Request<B>)> for Redirect {
     type Out = (Origin, Request<B>);
+    const STAGE: Stage = Stage::Redirect;
 
     async fn step(&self, (origin, request): (Origin, Request<B>)) -> Result<Self::Out, S3Error> {
         let (parts, body) = request.into_parts();

@@ -1,10 +1,9 @@
-//! The outermost layer: gives every request an id, and makes an answer of whatever comes up from below.
+//! Gives every request an id, and makes an answer of whatever comes up from below.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::{Layer, Service};
@@ -14,7 +13,8 @@ use crate::model::Entropy;
 use crate::ops::Body;
 use crate::s3::{Code, HOST_ID_HEADER, REQUEST_ID_HEADER, RequestIds, S3Error};
 use crate::server::Peer;
-use crate::telemetry::{Metrics, Operation, RefusalCode};
+use crate::shares::Seat;
+use crate::telemetry::{Metrics, Operation, RefusalCode, note};
 
 use super::step::BoxFuture;
 
@@ -95,12 +95,16 @@ impl RespondLayer {
     where
         S: Service<(Origin, Request<B>), Response = Response<Body>, Error = S3Error>,
     {
-        let started = Instant::now();
         let is_head = request.method() == Method::HEAD;
         let mut id = [0; 8];
         let answered = match self.entropy.fill(&mut id) {
             Ok(()) => {
-                let origin = Origin { request_id: hex::encode_upper(id).into(), peer: peer_of(&request) };
+                let origin = Origin {
+                    request_id: hex::encode_upper(id).into(),
+                    peer: peer_of(&request),
+                    seat: seat_of(&request),
+                };
+                note::request(&origin.request_id);
                 tower::ServiceExt::oneshot(inner, (origin, request)).await
             }
             Err(_) => Err(S3Error::new(Code::ServiceUnavailable)),
@@ -110,6 +114,7 @@ impl RespondLayer {
             Ok(response) => response,
             Err(error) => {
                 self.count(&error);
+                note::code(error.code().as_str());
                 error.into_response(&ids, is_head).map(Body::whole)
             }
         };
@@ -120,10 +125,13 @@ impl RespondLayer {
             }
         }
         headers.insert(header::SERVER, HeaderValue::from_static("terroir"));
-        let operation = response.extensions().get::<Operation>().copied().unwrap_or(Operation::Other);
-        self.metrics.request(operation, response.status().as_u16(), started.elapsed());
         response
     }
+}
+
+/// The seat of the request's connection; one of its own without (in-process tests).
+fn seat_of<B>(request: &Request<B>) -> Seat {
+    request.extensions().get::<Seat>().cloned().unwrap_or_default()
 }
 
 /// The address the socket says. A request without one (in-process tests) counts as loopback.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 use crate::s3::S3Error;
+use crate::telemetry::{Stage, stage_told};
 
 /// One layer's work: takes the request in the state the layer above left it in, gives it to the one below in the next.
 ///
@@ -16,6 +17,9 @@ use crate::s3::S3Error;
 pub trait Step<In>: Send + Sync + 'static {
     /// The request in its next state.
     type Out: Send + 'static;
+
+    /// What its span is called.
+    const STAGE: Stage;
 
     /// Does the work or refuses the request.
     fn step(&self, request: In) -> impl Future<Output = Result<Self::Out, S3Error>> + Send;
@@ -82,8 +86,18 @@ where
         let step = Arc::clone(&self.step);
         let inner = self.inner.clone();
         Box::pin(async move {
-            let next = step.step(request).await?;
+            let work = step.step(request);
+            let next = stage_told(S::STAGE, work, |done| told(done.as_ref().err())).await?;
             tower::ServiceExt::oneshot(inner, next).await
         })
+    }
+}
+
+/// A refusal is an answer like any other; only what is our own fault is an error.
+fn told(refusal: Option<&S3Error>) -> &'static str {
+    match refusal {
+        None => "ok",
+        Some(refusal) if refusal.code().status().is_server_error() => "error",
+        Some(_) => "refused",
     }
 }

@@ -27,4 +27,4 @@ pub use object::{
 pub use range::{ByteRange, RangeSpec, Resolved};
 pub use reference::{InvalidSecretRef, SecretRef};
 pub use secret::Secret;
-pub use tenant::{Credential, CredentialStatus, Tenant, TenantStatus, Unclassified};
+pub use tenant::{Credential, CredentialStatus, InvalidWeight, Tenant, TenantStatus, Unclassified, Weight};

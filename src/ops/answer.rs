@@ -39,8 +39,11 @@ impl From<WriteError<S3Error>> for Failure {
 /// Logs what is ours, tells what is the client's business.
 pub(super) fn failure(error: &VaultError) -> Failure {
     let answer = answer(error);
-    if answer.code().status().is_server_error() {
-        tracing::error!(error = event::chain(error), "an operation failed");
+    // That a share is used up is counted, not logged line by line: a flood must not fill the log.
+    let is_counted = matches!(error, VaultError::Exhausted(_));
+    let status = answer.code().status();
+    if status.is_server_error() && !is_counted {
+        event::request_failed(status.as_u16(), error);
     }
     let outcome = if error.is_corruption() {
         Outcome::Corrupt
@@ -57,6 +60,11 @@ fn answer(error: &VaultError) -> S3Error {
         VaultError::BucketTaken => Code::BucketAlreadyExists.into(),
         VaultError::BucketExists => Code::BucketAlreadyOwnedByYou.into(),
         VaultError::TooManyBuckets => Code::TooManyBuckets.into(),
+        // S3 has no code for it, and none that clients do not try again would be true: waiting does not help.
+        VaultError::TooManyUploads => S3Error::because(
+            Code::InvalidRequest,
+            "You have as many open multipart uploads as you may. Complete or abort some, then try again.",
+        ),
         VaultError::BucketNotEmpty => Code::BucketNotEmpty.into(),
         VaultError::NoSuchKey => Code::NoSuchKey.into(),
         VaultError::NoSuchUpload => Code::NoSuchUpload.into(),

@@ -8,6 +8,7 @@ use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use crate::audit::{Completion, Outcome};
+use crate::shares::Share;
 use crate::telemetry::event;
 use crate::vault::{Reading, VaultError};
 
@@ -24,6 +25,8 @@ pub struct Body {
     content: Content,
     sent: u64,
     end: Option<End>,
+    /// Given back when the body is dropped: the request's place, and the memory of a body that is all there.
+    shares: Vec<Share>,
 }
 
 enum Content {
@@ -60,7 +63,13 @@ struct Streaming {
 impl Body {
     /// A body that is all there, for answers that are not recorded (errors before a decision).
     pub fn whole(bytes: Bytes) -> Self {
-        Self { content: Content::Whole(bytes), sent: 0, end: None }
+        Self { content: Content::Whole(bytes), sent: 0, end: None, shares: Vec::new() }
+    }
+
+    /// Holds `share` for as long as the body lasts: a slow reader's request is in flight until it has read.
+    pub fn holding(mut self, share: Share) -> Self {
+        self.shares.push(share);
+        self
     }
 }
 
@@ -69,25 +78,37 @@ pub(super) struct Answer {
     response: Response<()>,
     content: Content,
     received: u64,
+    lease: Option<Share>,
 }
 
 impl Answer {
     /// An answer whose body is all there.
     pub(super) fn whole(response: Response<Bytes>) -> Self {
         let (parts, bytes) = response.into_parts();
-        Self { response: Response::from_parts(parts, ()), content: Content::Whole(bytes), received: 0 }
+        Self {
+            response: Response::from_parts(parts, ()),
+            content: Content::Whole(bytes),
+            received: 0,
+            lease: None,
+        }
     }
 
     /// An answer whose body is a record.
     pub(super) fn reading(response: Response<()>, reading: Reading) -> Self {
         let left_bytes = reading.left_bytes();
         let streaming = Streaming { left_bytes, state: Some(reading), next: None };
-        Self { response, content: Content::Reading(Box::new(streaming)), received: 0 }
+        Self { response, content: Content::Reading(Box::new(streaming)), received: 0, lease: None }
     }
 
     /// Says how many bytes were received for it.
     pub(super) fn having_received(mut self, bytes: u64) -> Self {
         self.received = bytes;
+        self
+    }
+
+    /// Holds the memory of its body until that is sent.
+    pub(super) fn holding(mut self, lease: Share) -> Self {
+        self.lease = Some(lease);
         self
     }
 
@@ -100,7 +121,12 @@ impl Answer {
     pub(super) fn completing(self, completion: Completion) -> Response<Body> {
         let status = self.response.status();
         let end = End { completion, status, received: self.received };
-        self.response.map(|()| Body { content: self.content, sent: 0, end: Some(end) })
+        self.response.map(|()| Body {
+            content: self.content,
+            sent: 0,
+            end: Some(end),
+            shares: self.lease.into_iter().collect(),
+        })
     }
 }
 
@@ -152,7 +178,7 @@ impl http_body::Body for Body {
                 Some(Ok(Frame::data(bytes)))
             }
             Some(Err(error)) => {
-                tracing::error!(error = event::chain(&error), "an answer was broken off");
+                event::answer_broken_off(&error);
                 let outcome = if error.is_corruption() {
                     Outcome::Corrupt
                 } else {

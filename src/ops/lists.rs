@@ -1,14 +1,37 @@
 //! Lists: objects of a bucket, parts of an upload, uploads of a bucket. Answered by the index alone.
 
+use bytes::Bytes;
+use http::Response;
+
 use crate::s3::reply::{self, ListedObject, ListedPart, ListedUpload, ObjectPage, PartPage, UploadPage};
 use crate::s3::{ListMultipartUploads, ListObjects, ListParts, Position, S3Error};
 
-use crate::vault::{ListRequest, Position as After};
+use crate::vault::{Lease, ListRequest, Position as After, VaultError};
 
 use super::Context;
 use super::answer::Failure;
 use super::body::Answer;
 use super::buckets::owner;
+
+/// Memory for one entry of a list: its row and its XML, some 150 bytes and three times the key, of which 64 bytes is usual. A
+/// page that takes more has to find it.
+const ENTRY_BYTES: u64 = 512;
+
+/// Memory for a page of at most `entries`.
+async fn room(context: &Context<'_>, entries: u16) -> Result<Lease, Failure> {
+    let bytes = ENTRY_BYTES * u64::from(entries.max(1));
+    Ok(context.vault.memory().lease_most(context.decided, bytes).await.map_err(VaultError::from)?)
+}
+
+/// The answer, which holds what its page takes until it is sent: a thousand slow readers of lists are a thousand pages.
+fn answered(mut lease: Lease, response: Response<Bytes>) -> Result<Answer, Failure> {
+    let bytes = response.body().len() as u64;
+    if let Some(more) = bytes.checked_sub(lease.units()) {
+        lease.try_grow(more).map_err(|refusal| VaultError::Exhausted(refusal.into()))?;
+    }
+    lease.shrink_to(bytes);
+    Ok(Answer::whole(response).holding(lease))
+}
 
 pub(super) async fn objects(context: &Context<'_>, call: &ListObjects) -> Result<Answer, Failure> {
     let request = ListRequest {
@@ -20,6 +43,7 @@ pub(super) async fn objects(context: &Context<'_>, call: &ListObjects) -> Result
         }),
         limit: call.keys_max,
     };
+    let lease = room(context, call.keys_max).await?;
     let page = context.vault.list(context.decided, &call.bucket, &request).await?;
     let page = ObjectPage {
         objects: page
@@ -40,10 +64,11 @@ pub(super) async fn objects(context: &Context<'_>, call: &ListObjects) -> Result
             After::AfterPrefix(prefix) => Position::AfterPrefix(prefix),
         }),
     };
-    Ok(Answer::whole(reply::list_objects(call, &owner(context), &page)))
+    answered(lease, reply::list_objects(call, &owner(context), &page))
 }
 
 pub(super) async fn parts(context: &Context<'_>, call: &ListParts) -> Result<Answer, Failure> {
+    let lease = room(context, call.parts_max).await?;
     let object = &call.upload.object;
     let (page, checksums, facts) = context
         .vault
@@ -63,7 +88,7 @@ pub(super) async fn parts(context: &Context<'_>, call: &ListParts) -> Result<Ans
         truncated: page.more,
         checksum: facts.checksum,
     };
-    Ok(Answer::whole(reply::list_parts(call, &owner(context), &page)))
+    answered(lease, reply::list_parts(call, &owner(context), &page))
 }
 
 pub(super) async fn uploads(context: &Context<'_>, call: &ListMultipartUploads) -> Result<Answer, Failure> {
@@ -73,6 +98,7 @@ pub(super) async fn uploads(context: &Context<'_>, call: &ListMultipartUploads) 
         );
     }
     let after = call.key_marker.as_deref().map(|key| (key, call.upload_id_marker));
+    let lease = room(context, call.uploads_max).await?;
     let page =
         context.vault.uploads(context.decided, &call.bucket, &call.prefix, after, call.uploads_max).await?;
     let page = UploadPage {
@@ -90,5 +116,5 @@ pub(super) async fn uploads(context: &Context<'_>, call: &ListMultipartUploads) 
         common_prefixes: Vec::new(),
         truncated: page.more,
     };
-    Ok(Answer::whole(reply::list_multipart_uploads(call, &owner(context), &page)))
+    answered(lease, reply::list_multipart_uploads(call, &owner(context), &page))
 }

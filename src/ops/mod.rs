@@ -16,7 +16,6 @@ use crate::audit::{self, Ended, Outcome};
 use crate::auth::Caller;
 use crate::model::{BucketName, ClassId, TenantCode};
 use crate::s3::{Call, Code, S3Error, UploadRef};
-use crate::telemetry::Operation;
 use crate::vault::{Decided, Vault};
 
 pub use admission::{Content, Placed, Recorded, TenantMismatch, decision};
@@ -70,15 +69,10 @@ impl Operations {
     {
         let Recorded { call, caller, content, placement } = request;
         let context = Context { vault: &self.vault, decided: &placement, caller: &caller };
-        let operation = Operation::named(call.name());
         let done = dispatch(&context, call, content).await;
         let (_, completion) = placement.into_parts();
         match done {
-            Ok(answer) => {
-                let mut response = answer.completing(completion);
-                response.extensions_mut().insert(operation);
-                Ok(response)
-            }
+            Ok(answer) => Ok(answer.completing(completion)),
             Err(failure) => {
                 completion.finish(Ended::new(failure.outcome, Some(failure.answer.code().status().as_u16())));
                 Err(failure.answer)

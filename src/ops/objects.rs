@@ -7,6 +7,7 @@ use http_body::Body as HttpBody;
 use crate::model::{BucketName, ByteRange, Checksum, ClassId, ObjectMeta, Resolved};
 use crate::s3::reply::{self, DeletedEntry, ObjectHead, Outcome};
 use crate::s3::{Code, ObjectId, Payload, PutObject, ReadObject, S3Error, WriteCondition, xml};
+use crate::telemetry::note;
 use crate::vault::{Precondition, Source, Stored, Write};
 
 use super::answer::Failure;
@@ -204,6 +205,7 @@ pub(super) fn about_record(
     answer: &mut Answer,
     class: &ClassId,
 ) -> Result<(), Failure> {
+    note::class(class);
     let value = |text: &str| HeaderValue::from_str(text).map_err(|_| S3Error::new(Code::InternalError));
     let headers = answer.headers_mut();
     headers.insert(REGION_HEADER, value(context.decided.region().as_str())?);

@@ -123,6 +123,7 @@ pub fn decide(question: &Question<'_>, catalogue: &Catalogue) -> Result<Placemen
         profile,
         class_from,
         register_version: catalogue.register_version(),
+        weight: tenant.weight,
     })
 }
 

@@ -12,7 +12,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::catalogue::{ClassProfile, ContentHash};
-use crate::model::{ClassCode, ClassId, RegionId, TenantCode, TenantId};
+use crate::model::{ClassCode, ClassId, RegionId, TenantCode, TenantId, Weight};
 
 pub use decide::{AskedClass, Operation, Question, decide};
 pub use refusal::Refusal;
@@ -61,6 +61,7 @@ pub struct Placement {
     profile: Option<Arc<ClassProfile>>,
     class_from: Option<ClassFrom>,
     register_version: ContentHash,
+    weight: Weight,
 }
 
 impl Placement {
@@ -102,6 +103,11 @@ impl Placement {
     /// The register by which it was decided.
     pub fn register_version(&self) -> ContentHash {
         self.register_version
+    }
+
+    /// How much the tenant counts where tenants compete for what the region's process has.
+    pub fn weight(&self) -> Weight {
+        self.weight
     }
 }
 
@@ -145,7 +151,7 @@ impl std::fmt::Display for ClassFrom {
 /// Placements for the tests of modules that stand above this one and do not test the decision itself.
 #[cfg(feature = "testing")]
 pub mod testing {
-    use super::{Arc, ClassFrom, ClassProfile, ContentHash, Placement, RegionId, TenantCode};
+    use super::{Arc, ClassFrom, ClassProfile, ContentHash, Placement, RegionId, TenantCode, Weight};
 
     /// A placement in `region` for tenant `clinic`, class `health` (code 3).
     ///
@@ -167,6 +173,7 @@ pub mod testing {
             profile: Some(Arc::new(profile)),
             class_from: Some(ClassFrom::TenantDefault),
             register_version: ContentHash::from_bytes([0; 32]),
+            weight: Weight::default(),
         }
     }
 }

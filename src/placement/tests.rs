@@ -47,6 +47,7 @@ fn tenant(home: &str, default: &str) -> Tenant {
         default_class: default.parse().unwrap(),
         unclassified: Unclassified::TakesDefault,
         status: TenantStatus::Active,
+        weight: Weight::default(),
         created: NOW,
     }
 }

@@ -14,12 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
+use tower::{Service, ServiceExt};
 
 use super::Limits;
 use super::connection::{self, BoxError, Ended};
 use super::inbound::{Inbound, Peer};
 use super::io::Socket;
+use crate::shares::Seat;
 use crate::telemetry::{Metrics, event};
 
 /// What a listener needs besides its socket and its service.
@@ -109,6 +110,12 @@ where
     let _ = tcp.set_nodelay(true);
     let peer = Peer { address, tls: server.tls.is_some() };
     let Some(socket) = handshake(tcp, &server, &stop).await else { return Ended::default() };
+    // Whoever identifies a request of this connection may leave in it what is to be given back at the connection's end.
+    let seat = Seat::default();
+    let service = service.map_request(move |mut request: Request<Inbound>| {
+        request.extensions_mut().insert(seat.clone());
+        request
+    });
     connection::run(socket, peer, server, service, stop.cancelled_owned()).await
 }
 

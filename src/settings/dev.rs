@@ -49,6 +49,7 @@ pub(super) fn settings(data_dir: &Path, base: u16, regions: &[RegionId]) -> Resu
         overlay: None,
         regions: regions.iter().enumerate().map(region).collect::<Result<_, _>>()?,
         limits: Limits::default(),
+        telemetry: super::Telemetry::default(),
     })
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::limits::{LimitsFile, SEGMENT_BYTES};
-use super::{Limits, Listen, Problem, RegionSettings, Settings, Tls};
+use super::{Limits, Listen, Problem, RegionSettings, Settings, Telemetry, Tls};
 use crate::model::{RegionId, SecretRef};
 
 /// Where a region keeps its files unless told otherwise.
@@ -24,6 +24,8 @@ struct File {
     region: BTreeMap<Spanned<String>, Region>,
     #[serde(default)]
     limits: LimitsFile,
+    #[serde(default)]
+    telemetry: Telemetry,
 }
 
 #[derive(Deserialize)]
@@ -65,7 +67,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Settings, Vec<Problem>> {
     }
     regions.sort_by_key(|(offset, _)| *offset);
     reader.addresses_are_apart(&regions);
-    let limits = reader.limits(file.limits);
+    let limits = reader.limits(file.limits, regions.len());
     match environment {
         Some(environment) if reader.problems.is_empty() => Ok(Settings {
             environment,
@@ -73,6 +75,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Settings, Vec<Problem>> {
             overlay: file.overlay,
             regions: regions.into_iter().map(|(_, settings)| settings).collect(),
             limits,
+            telemetry: file.telemetry,
         }),
         _ => {
             reader.problems.sort();
@@ -164,7 +167,7 @@ impl Reader<'_> {
         }
     }
 
-    fn limits(&mut self, file: LimitsFile) -> Limits {
+    fn limits(&mut self, file: LimitsFile, regions: usize) -> Limits {
         let (limits, problems) = file.resolve();
         for (offset, message) in problems {
             self.problem(offset, message);
@@ -173,9 +176,12 @@ impl Reader<'_> {
         if limits.blob_bytes_max % SEGMENT_BYTES != 0 {
             self.problem(section, format!("blob-bytes-max must be a multiple of {SEGMENT_BYTES}, the segment that blobs are sealed in"));
         }
-        // One blob being filled and one being sent, for an upload and a download: less stands still.
-        if limits.memory_bytes_max < 4 * limits.blob_bytes_max {
-            self.problem(section, "memory-bytes-max must hold at least four blobs of blob-bytes-max");
+        // A download takes two blobs' worth, and a tenant alone may take four fifths of a region's part: less stands still.
+        if limits.memory_bytes_max / (regions.max(1) as u64) < 4 * limits.blob_bytes_max {
+            self.problem(
+                section,
+                "memory-bytes-max must hold at least four blobs of blob-bytes-max for each region",
+            );
         }
         if limits.tenant_requests_max > limits.requests_max {
             self.problem(section, "tenant-requests-max must not be above requests-max");

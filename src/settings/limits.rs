@@ -79,17 +79,49 @@ limits! {
     discard_ms_max = 1_000, 0, 10_000;
     /// How long requests in flight may go on after SIGTERM.
     drain_ms_max = 30_000, 0, 600_000;
-    /// Connections of one listener.
+    /// Connections of one listener. Those of tenants are shared by weight from their first identified request on.
     connections_max = 10_000, 1, 1_000_000;
-    /// Requests in flight, of all tenants.
+    /// Requests in flight of one region, of all its tenants: each has a share by its weight. In flight is a request until its
+    /// answer's body is sent.
     requests_max = 2_000, 1, 100_000;
-    /// Requests in flight of one tenant.
+    /// Requests in flight of one tenant, whatever its weight.
     tenant_requests_max = 500, 1, 100_000;
-    /// Bytes of records held in memory, of all requests together.
+    /// Requests a second to one region that name no active key and have their signature looked at all the same. One look
+    /// costs tens of microseconds, so that a flood gets a few hundredths of a core.
+    strangers_per_s_max = 1_000, 1, 1_000_000;
+    /// Multipart uploads of one tenant that are open. S3 has no limit, but each keeps its parts until it is completed or
+    /// aborted.
+    tenant_uploads_max = 10_000, 1, 1_000_000;
+    /// Bytes of records held in memory, of all requests together. Each region of the process has an equal part, and each
+    /// tenant a share of that by its weight.
     memory_bytes_max = 256 * MIB, 16 * MIB, 64 * GIB;
+    /// How long a request that holds none of that memory waits for its share. Shorter than SDKs wait for an answer.
+    memory_wait_ms_max = 10_000, 1, 60_000;
+    /// Requests that wait for it in one region, of all tenants.
+    memory_waiters_max = 1_000, 1, 100_000;
     /// Plaintext of one blob: a whole number of 64 KiB segments.
     blob_bytes_max = 8 * MIB, SEGMENT_BYTES, 8 * MIB;
+    /// Connections of one process to an index in a database. Together, those of all replicas must stay below what the server takes.
+    index_connections_max = 16, 1, 1_000;
+    /// How long a request waits for a free one of them.
+    index_acquire_ms_max = 5_000, 10, 60_000;
+    /// How long one statement of the index may run in the database, its waiting for locks included.
+    index_statement_ms_max = 10_000, 10, 60_000;
     /// How long a blob that nothing names any more is kept. Longer than the longest request and than the oldest index backup
     /// that may be restored: a restored index must find its blobs.
     reclaim_delay_s = 7 * 86_400, 0, 365 * 86_400;
+    /// How many of a million requests are traced, where a region has a collector.
+    telemetry_traced_per_million = 10_000, 0, 1_000_000;
+    /// Ended spans that wait for the collector; what comes while they fill the queue is dropped, and counted.
+    telemetry_spans_queued_max = 4_096, 16, 65_536;
+    /// One export, before it is sent.
+    telemetry_batch_bytes_max = 512 * KIB, 16 * KIB, 4 * MIB;
+    /// How long an ended span waits for others at most.
+    telemetry_interval_ms = 5_000, 10, 60_000;
+    /// How often metrics are sent.
+    telemetry_metrics_interval_ms = 15_000, 10, 300_000;
+    /// One try of one export.
+    telemetry_timeout_ms = 5_000, 50, 60_000;
+    /// How long the last exports may hold up the end of the process.
+    telemetry_flush_ms_max = 2_000, 0, 60_000;
 }

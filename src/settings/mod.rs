@@ -7,6 +7,7 @@ mod dev;
 mod file;
 mod limits;
 mod secrets;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::model::{Environment, RegionId, SecretRef};
 pub use dev::{DEV_PORT_BASE, DEV_PORTS_PER_REGION, DevError};
 pub use limits::Limits;
 pub use secrets::{SecretError, read_secret};
+pub use telemetry::{RequestLog, Telemetry};
 
 /// Everything a process is told. Prints what is in force, secrets by reference only: the start log's first line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub regions: Vec<RegionSettings>,
     /// What strangers can make grow, and how far.
     pub limits: Limits,
+    /// What is told of requests.
+    pub telemetry: Telemetry,
 }
 
 /// One region of a process.
@@ -161,6 +165,6 @@ impl fmt::Display for Settings {
             }
             writeln!(f, "region.{id}.state-dir = {}", state_dir.display())?;
         }
-        write!(f, "{}", self.limits)
+        write!(f, "{}{}", self.telemetry, self.limits)
     }
 }

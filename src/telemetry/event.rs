@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::Operation;
+use super::ExportOutcome;
+use super::trace::{Facts, with_facts};
 use crate::model::{RegionId, TenantId};
 
 /// The error and its sources in one line, outermost first.
@@ -33,28 +34,59 @@ pub fn listening(what: &'static str, region: &RegionId, address: SocketAddr, tls
     info!(event = "listening", what, %region, %address, tls);
 }
 
-/// A request was answered.
-pub fn request_served(
-    request: &str,
-    operation: Operation,
-    status: u16,
-    tenant: Option<&TenantId>,
-    took: Duration,
-) {
-    let tenant = tenant.map_or("-", TenantId::as_str);
-    debug!(
-        event = "request_served",
-        request,
-        operation = operation.as_str(),
-        status,
-        tenant,
-        took_us = took.as_micros()
-    );
+/// An answered request, as its line tells of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    /// What is known of it.
+    pub facts: &'a Facts,
+    /// Where.
+    pub region: &'a RegionId,
+    /// The answer's status.
+    pub status: u16,
+    /// Bytes of the answer's body.
+    pub sent: u64,
+    /// Whether it went out to its end.
+    pub whole: bool,
+    /// From the request's head to the answer's end.
+    pub took: Duration,
 }
 
-/// A request failed for a reason of ours (5xx). `error` is the internal message.
-pub fn request_failed(request: &str, operation: Operation, status: u16, error: &dyn std::error::Error) {
-    warn!(event = "request_failed", request, operation = operation.as_str(), status, error = chain(error));
+/// A request was answered, to the end of its body; at `info` or, if not `loud`, at `debug`.
+pub fn request_served(served: &Served<'_>, loud: bool) {
+    let Served { facts, region, status, sent, whole, took } = *served;
+    let tenant = facts.tenant().map_or("-", TenantId::as_str);
+    let (request, operation) = (facts.request(), facts.operation().as_str());
+    let (code, took_us) = (facts.code().unwrap_or("-"), took.as_micros());
+    macro_rules! line {
+        ($level:ident) => {
+            $level!(event = "request_served", request, %region, operation, status, code, tenant, sent, whole, took_us)
+        };
+    }
+    if loud { line!(info) } else { line!(debug) }
+}
+
+/// A request failed for a reason of ours (5xx). `error` is the internal message; the client got another one.
+pub fn request_failed(status: u16, error: &dyn std::error::Error) {
+    // Work that no request asked for has neither.
+    let told = with_facts(|facts| (facts.request().to_owned(), facts.operation().as_str()));
+    let (request, operation) = told.unwrap_or(("-".into(), "-"));
+    error!(event = "request_failed", request, operation, status, error = chain(error));
+}
+
+/// An answer's body could not be sent to its end for a reason of ours; the connection is reset.
+pub fn answer_broken_off(error: &dyn std::error::Error) {
+    let request = with_facts(|facts| facts.request().to_owned()).unwrap_or("-".into());
+    error!(event = "answer_broken_off", request, error = chain(error));
+}
+
+/// A region's collector does not take what is sent to it; requests are served all the same.
+pub fn collector_failed(region: &RegionId, outcome: ExportOutcome) {
+    warn!(event = "collector_failed", %region, outcome = outcome.as_str());
+}
+
+/// A region's collector takes exports again.
+pub fn collector_recovered(region: &RegionId) {
+    info!(event = "collector_recovered", %region);
 }
 
 /// A sealed record did not open.

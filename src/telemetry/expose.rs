@@ -1,20 +1,27 @@
-//! The metrics as text: Prometheus exposition format 0.0.4. Every exposed name stands here.
+//! Every metric by its name, help and labels, once. What is scraped and what is sent to a collector are made from these families,
+//! so that both show the same names and numbers.
 
-use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
-
-use super::metrics::{By, Counter, DURATION_BOUNDS_US, Gauge, Histogram, Label};
-use super::{Metrics, RefusalCode};
+use super::family::{Family, Kind, Point, Value};
+use super::metrics::{By, Counter, Gauge, Histogram, Label};
+use super::names::attribute;
+use super::{Metrics, RefusalCode, text};
 
 impl Metrics {
     /// The content type of [`Metrics::expose`]'s text.
     pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// All metrics as text. Zeroes are written too, except in families with two labels, where they would be the most of it.
+    /// All metrics as text, Prometheus exposition format 0.0.4. Zeroes are written too, except in families with two labels and in
+    /// histograms, where they would be the most of it.
     pub fn expose(&self) -> String {
-        let mut page = Page(String::with_capacity(16 * 1024));
+        text::page(&self.families())
+    }
+
+    /// All metrics at one moment.
+    pub(super) fn families(&self) -> Vec<Family> {
+        let mut page = Page(Vec::with_capacity(32));
         self.expose_front(&mut page);
         self.expose_back(&mut page);
+        self.expose_telemetry(&mut page);
         page.0
     }
 
@@ -31,6 +38,12 @@ impl Metrics {
             "Time to the head of the answer.",
             "operation",
             &self.durations,
+        );
+        page.histograms2(
+            "http_server_request_duration_seconds",
+            "Time to the head of the answer, as the semantic conventions of HTTP have it.",
+            [attribute::METHOD, attribute::STATUS],
+            &self.http,
         );
         page.counters("terroir_body_bytes_total", "Bytes of bodies.", "direction", &self.body_bytes);
         page.gauge("terroir_requests_in_flight", "Requests being served.", &self.in_flight);
@@ -74,11 +87,23 @@ impl Metrics {
             &self.store_durations,
         );
         page.counters("terroir_index_round_trips_total", "Round trips to the index.", "verb", &self.index);
+        page.histograms(
+            "terroir_index_round_trip_duration_seconds",
+            "Time of a round trip to the index.",
+            "verb",
+            &self.index_durations,
+        );
         page.counters2(
             "terroir_key_calls_total",
             "Calls to the key service.",
             ["verb", "outcome"],
             &self.keys,
+        );
+        page.histograms(
+            "terroir_key_call_duration_seconds",
+            "Time the key service took.",
+            "verb",
+            &self.key_durations,
         );
         page.counters("terroir_audit_events_total", "What happened in the audit log.", "event", &self.audit);
         page.histogram(
@@ -89,86 +114,124 @@ impl Metrics {
         page.gauge("terroir_audit_sequence", "The last durable audit record.", &self.audit_sequence);
         page.gauge("terroir_memory_used_bytes", "Taken from the memory budget.", &self.memory_used_bytes);
         page.gauge("terroir_memory_limit_bytes", "The memory budget.", &self.memory_limit_bytes);
+        page.counters2(
+            "terroir_share_events_total",
+            "Claims on a tenant's share that waited, or were refused.",
+            ["of", "event"],
+            &self.shares,
+        );
+        page.gauges("terroir_share_used", "Handed out of what tenants share.", "of", &self.shares_used);
+        page.counter(
+            "terroir_strangers_refused_total",
+            "Requests of strangers beyond their rate.",
+            &self.strangers_refused,
+        );
+    }
+
+    /// What became of what we say about ourselves.
+    fn expose_telemetry(&self, page: &mut Page) {
+        page.counters(
+            "terroir_telemetry_spans_total",
+            "Ended spans, by what became of them.",
+            "outcome",
+            &self.spans,
+        );
+        page.gauge("terroir_telemetry_spans_queued", "Ended spans that wait to be sent.", &self.spans_queued);
+        page.counters2(
+            "terroir_telemetry_exports_total",
+            "Requests to the collector, every try.",
+            ["signal", "outcome"],
+            &self.exports,
+        );
     }
 }
 
-/// The text in the making. Writing to a `String` cannot fail, so results are dropped.
-struct Page(String);
+/// The families in the making.
+struct Page(Vec<Family>);
 
 impl Page {
-    fn head(&mut self, name: &str, help: &str, kind: &str) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    fn family(&mut self, name: &'static str, help: &'static str, kind: Kind, points: Vec<Point>) {
+        self.0.push(Family { name, help, kind, points });
     }
 
-    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
-        self.head(name, help, "counter");
-        let _ = writeln!(self.0, "{name} {}", counter.value());
+    fn counter(&mut self, name: &'static str, help: &'static str, counter: &Counter) {
+        self.family(name, help, Kind::Counter, vec![Point::new([], Value::Counter(counter.value()))]);
     }
 
-    fn gauge(&mut self, name: &str, help: &str, gauge: &Gauge) {
-        self.head(name, help, "gauge");
-        let _ = writeln!(self.0, "{name} {}", gauge.value());
+    fn gauge(&mut self, name: &'static str, help: &'static str, gauge: &Gauge) {
+        self.family(name, help, Kind::Gauge, vec![Point::new([], Value::Gauge(gauge.value()))]);
     }
 
-    fn counters<L: Label>(&mut self, name: &str, help: &str, label: &str, family: &By<L, Counter>) {
-        self.head(name, help, "counter");
-        for (text, counter) in L::texts().zip(&family.values) {
-            let _ = writeln!(self.0, "{name}{{{label}=\"{text}\"}} {}", counter.value());
-        }
+    fn gauges<L: Label>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        family: &By<L, Gauge>,
+    ) {
+        let point = |(text, gauge): (_, &Gauge)| Point::new([(label, text)], Value::Gauge(gauge.value()));
+        self.family(name, help, Kind::Gauge, L::texts().zip(&family.values).map(point).collect());
+    }
+
+    fn counters<L: Label>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        family: &By<L, Counter>,
+    ) {
+        let point =
+            |(text, counter): (_, &Counter)| Point::new([(label, text)], Value::Counter(counter.value()));
+        self.family(name, help, Kind::Counter, L::texts().zip(&family.values).map(point).collect());
     }
 
     fn counters2<A: Label, B: Label>(
         &mut self,
-        name: &str,
-        help: &str,
-        labels: [&str; 2],
+        name: &'static str,
+        help: &'static str,
+        [first, second]: [&'static str; 2],
         family: &By<A, By<B, Counter>>,
     ) {
-        self.head(name, help, "counter");
+        let mut points = Vec::new();
         for (a, row) in A::texts().zip(&family.values) {
             for (b, counter) in B::texts().zip(&row.values).filter(|(_, counter)| counter.value() > 0) {
-                let _ = writeln!(
-                    self.0,
-                    "{name}{{{}=\"{a}\",{}=\"{b}\"}} {}",
-                    labels[0],
-                    labels[1],
-                    counter.value()
-                );
+                points.push(Point::new([(first, a), (second, b)], Value::Counter(counter.value())));
             }
         }
+        self.family(name, help, Kind::Counter, points);
     }
 
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
-        self.head(name, help, "histogram");
-        self.buckets(name, "", histogram);
+    fn histogram(&mut self, name: &'static str, help: &'static str, histogram: &Histogram) {
+        self.family(name, help, Kind::Histogram, vec![Point::new([], Value::of(histogram))]);
     }
 
-    fn histograms<L: Label>(&mut self, name: &str, help: &str, label: &str, family: &By<L, Histogram>) {
-        self.head(name, help, "histogram");
-        for (text, histogram) in L::texts().zip(&family.values).filter(|(_, histogram)| histogram.count() > 0)
-        {
-            self.buckets(name, &format!("{label}=\"{text}\""), histogram);
+    fn histograms<L: Label>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        family: &By<L, Histogram>,
+    ) {
+        let taken = L::texts().zip(&family.values).filter(|(_, histogram)| histogram.count() > 0);
+        let points = taken.map(|(text, histogram)| Point::new([(label, text)], Value::of(histogram)));
+        self.family(name, help, Kind::Histogram, points.collect());
+    }
+
+    fn histograms2<A: Label, B: Label>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        [first, second]: [&'static str; 2],
+        family: &By<A, By<B, Histogram>>,
+    ) {
+        let mut points = Vec::new();
+        for (a, row) in A::texts().zip(&family.values) {
+            for (b, histogram) in B::texts().zip(&row.values).filter(|(_, histogram)| histogram.count() > 0) {
+                points.push(Point::new([(first, a), (second, b)], Value::of(histogram)));
+            }
         }
+        self.family(name, help, Kind::Histogram, points);
     }
-
-    fn buckets(&mut self, name: &str, label: &str, histogram: &Histogram) {
-        let comma = if label.is_empty() { "" } else { "," };
-        let mut total = 0;
-        for (index, bucket) in histogram.buckets.iter().enumerate() {
-            total += bucket.load(Ordering::Relaxed);
-            let bound = DURATION_BOUNDS_US.get(index).map_or_else(|| "+Inf".to_owned(), |us| seconds(*us));
-            let _ = writeln!(self.0, "{name}_bucket{{{label}{comma}le=\"{bound}\"}} {total}");
-        }
-        let braces = if label.is_empty() { String::new() } else { format!("{{{label}}}") };
-        let _ = writeln!(self.0, "{name}_sum{braces} {}", seconds(histogram.sum_us.load(Ordering::Relaxed)));
-        let _ = writeln!(self.0, "{name}_count{braces} {total}");
-    }
-}
-
-/// Microseconds as decimal seconds, exactly (a float would round sums).
-fn seconds(micros: u64) -> String {
-    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -178,13 +241,6 @@ mod tests {
 
     use super::*;
     use crate::telemetry::{Operation, StatusClass, StoreOutcome, StoreVerb};
-
-    #[test]
-    fn seconds_are_exact() {
-        for (micros, text) in [(0, "0"), (250, "0.00025"), (1_000_000, "1"), (15_000_001, "15.000001")] {
-            assert_eq!(seconds(micros), text);
-        }
-    }
 
     /// The grammar of the format, as far as we use it: one TYPE per family, no series twice, every line a name and a number.
     #[test]

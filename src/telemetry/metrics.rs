@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::labels::{ExportOutcome, Method, Signal, SpanFate, Status};
+use super::{Stage, stage};
 
 /// Declares a label: an enum whose variants have one spelling each.
 macro_rules! label {
@@ -28,6 +31,8 @@ macro_rules! label {
         }
     };
 }
+
+pub(super) use label;
 
 /// A set of label values that is known when the program is built.
 pub(super) trait Label: Copy {
@@ -233,6 +238,34 @@ label! {
     }
 }
 
+label! {
+    /// What tenants have shares of.
+    Shared {
+        /// Memory for bodies, in bytes.
+        Memory = "memory_bytes",
+        /// Requests in flight.
+        Requests = "requests",
+        /// Open connections.
+        Connections = "connections",
+    }
+}
+
+label! {
+    /// What happened to a claim on a share that was not served at once.
+    ShareEvent {
+        /// It waited.
+        Waited = "waited",
+        /// Refused: more than one may ever hold.
+        TooMuch = "too_much",
+        /// Refused: its share was used up.
+        Full = "full",
+        /// Refused: too many waited already.
+        Crowded = "crowded",
+        /// Refused: nothing became free in time.
+        Late = "late",
+    }
+}
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -344,6 +377,7 @@ impl<L: Label, T> fmt::Debug for By<L, T> {
 pub struct Metrics {
     pub(super) requests: By<Operation, By<StatusClass, Counter>>,
     pub(super) durations: By<Operation, Histogram>,
+    pub(super) http: By<Method, By<Status, Histogram>>,
     pub(super) body_bytes: By<Direction, Counter>,
     pub(super) in_flight: Gauge,
     pub(super) refusals: By<RefusalCode, Counter>,
@@ -351,16 +385,24 @@ pub struct Metrics {
     pub(super) store: By<StoreVerb, By<StoreOutcome, Counter>>,
     pub(super) store_durations: By<StoreVerb, Histogram>,
     pub(super) index: By<IndexVerb, Counter>,
+    pub(super) index_durations: By<IndexVerb, Histogram>,
     pub(super) keys: By<KeyVerb, By<StoreOutcome, Counter>>,
+    pub(super) key_durations: By<KeyVerb, Histogram>,
     pub(super) audit: By<AuditEvent, Counter>,
     pub(super) audit_commits: Histogram,
     pub(super) audit_sequence: Gauge,
     pub(super) memory_used_bytes: Gauge,
     pub(super) memory_limit_bytes: Gauge,
+    pub(super) shares: By<Shared, By<ShareEvent, Counter>>,
+    pub(super) shares_used: By<Shared, Gauge>,
+    pub(super) strangers_refused: Counter,
     pub(super) connections: Gauge,
     pub(super) connections_refused: Counter,
     pub(super) connections_timed_out: Counter,
     pub(super) handshakes_failed: Counter,
+    pub(super) spans: By<SpanFate, Counter>,
+    pub(super) spans_queued: Gauge,
+    pub(super) exports: By<Signal, By<ExportOutcome, Counter>>,
 }
 
 impl Metrics {
@@ -383,6 +425,11 @@ impl Metrics {
     /// Requests that are being served.
     pub fn in_flight(&self) -> &Gauge {
         &self.in_flight
+    }
+
+    /// An HTTP request was answered: its head after `took`.
+    pub fn http(&self, method: Method, status: u16, took: Duration) {
+        self.http.at(method).at(Status::of(status)).observe(took);
     }
 
     /// Requests that were refused, by reason.
@@ -416,6 +463,48 @@ impl Metrics {
         self.index.at(verb)
     }
 
+    /// Makes one round trip to the index: counted, timed, and with a span where the request is traced.
+    pub async fn round_trip<T, E>(
+        &self,
+        verb: IndexVerb,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        self.index.at(verb).increment();
+        let started = Instant::now();
+        let span = match verb {
+            IndexVerb::Read => Stage::IndexRead,
+            IndexVerb::Write => Stage::IndexWrite,
+        };
+        let done = stage(span, work).await;
+        self.index_durations.at(verb).observe(started.elapsed());
+        done
+    }
+
+    /// How long round trips to the index took.
+    pub fn index_durations(&self, verb: IndexVerb) -> &Histogram {
+        self.index_durations.at(verb)
+    }
+
+    /// How long calls to a key service took.
+    pub fn key_durations(&self, verb: KeyVerb) -> &Histogram {
+        self.key_durations.at(verb)
+    }
+
+    /// What became of ended spans.
+    pub fn spans(&self, fate: SpanFate) -> &Counter {
+        self.spans.at(fate)
+    }
+
+    /// Ended spans that wait to be sent.
+    pub fn spans_queued(&self) -> &Gauge {
+        &self.spans_queued
+    }
+
+    /// Requests to the collector, each try counted.
+    pub fn exports(&self, signal: Signal, outcome: ExportOutcome) -> &Counter {
+        self.exports.at(signal).at(outcome)
+    }
+
     /// Calls to a key service.
     pub fn key_calls(&self, verb: KeyVerb, outcome: StoreOutcome) -> &Counter {
         self.keys.at(verb).at(outcome)
@@ -444,6 +533,21 @@ impl Metrics {
     /// The memory budget.
     pub fn memory_limit_bytes(&self) -> &Gauge {
         &self.memory_limit_bytes
+    }
+
+    /// Claims on a share that were not served at once.
+    pub fn share_event(&self, what: Shared, event: ShareEvent) -> &Counter {
+        self.shares.at(what).at(event)
+    }
+
+    /// How much of a shared thing is handed out.
+    pub fn share_used(&self, what: Shared) -> &Gauge {
+        self.shares_used.at(what)
+    }
+
+    /// Requests refused before their signature was looked at, because too many strangers asked.
+    pub fn strangers_refused(&self) -> &Counter {
+        &self.strangers_refused
     }
 
     /// Open connections.

@@ -14,7 +14,7 @@ use crate::index::{DirectoryRow, Index, IndexError, PutRow};
 use crate::keys::Ring;
 use crate::model::{
     AccessKeyId, ClassId, Clock, Credential, CredentialStatus, Entropy, RegionId, Secret, Tenant, TenantCode,
-    TenantId, TenantStatus, Timestamp, Unclassified,
+    TenantId, TenantStatus, Timestamp, Unclassified, Weight,
 };
 
 /// Tenants of one region. A fleet of one region is not for more (the snapshot is in memory).
@@ -130,6 +130,7 @@ impl Registry {
             default_class: new.default_class,
             unclassified: new.unclassified,
             status: TenantStatus::Active,
+            weight: Weight::default(),
             created: self.clock.now(),
         };
         match self.put(&tenant, 0).await {
@@ -171,6 +172,14 @@ impl Registry {
             tenant.unclassified = unclassified;
         })
         .await
+    }
+
+    /// Sets how much a tenant counts where tenants compete.
+    ///
+    /// Any weight but the default makes a row that releases before weights do not open: they refuse the tenant. So only when
+    /// every replica runs this release.
+    pub async fn set_weight(&self, id: &TenantId, weight: Weight) -> Result<Tenant, TenantsError> {
+        self.change_tenant(id, |tenant| tenant.weight = weight).await
     }
 
     /// Creates a credential. The only time the secret is returned.

@@ -10,7 +10,7 @@ use crate::index::DirectoryRow;
 use crate::keys::{KeysError, Ring};
 use crate::model::{
     AccessKeyId, Credential, CredentialStatus, RegionId, Secret, Tenant, TenantCode, TenantStatus, Timestamp,
-    Unclassified,
+    Unclassified, Weight,
 };
 
 use super::TenantsError;
@@ -79,7 +79,7 @@ impl Rowed for Tenant {
     }
 
     fn encode(&self, out: &mut Writer) {
-        let Self { id, code, home, default_class, unclassified, status, created } = self;
+        let Self { id, code, home, default_class, unclassified, status, weight, created } = self;
         out.field(id.as_str().as_bytes());
         out.field(code.as_bytes());
         out.field(home.as_str().as_bytes());
@@ -93,6 +93,11 @@ impl Rowed for Tenant {
             TenantStatus::Suspended => b"suspended",
         });
         out.field(&created.millis().to_be_bytes());
+        // Expand, then contract: releases before weights take a row only without this field, so it is there only if it says
+        // something.
+        if *weight != Weight::default() {
+            out.field(&[weight.value()]);
+        }
     }
 
     fn decode(input: &mut Reader<'_>) -> Option<Self> {
@@ -112,6 +117,7 @@ impl Rowed for Tenant {
                 _ => return None,
             },
             created: input.moment()?,
+            weight: input.weight()?,
         })
     }
 
@@ -201,6 +207,15 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.field()?).ok()
+    }
+
+    /// The default where the row ends before it; a weight written is never the default.
+    fn weight(&mut self) -> Option<Weight> {
+        if self.0.is_empty() {
+            return Some(Weight::default());
+        }
+        let [value] = *self.field()? else { return None };
+        Weight::try_from(value).ok().filter(|weight| *weight != Weight::default())
     }
 
     fn moment(&mut self) -> Option<Timestamp> {

@@ -16,7 +16,7 @@ use crate::keys::testing::{Fault, MemoryKeyStore, ScriptedKms};
 use crate::keys::{KmsError, Ring, RingParts, RingSettings};
 use crate::model::{
     AccessKeyId, Clock, Credential, CredentialStatus, ManualClock, SystemEntropy, Tenant, TenantId,
-    TenantStatus, Timestamp, Unclassified,
+    TenantStatus, Timestamp, Unclassified, Weight,
 };
 
 struct Bench {
@@ -428,6 +428,21 @@ async fn rows_sealed_by_another_region_or_for_another_name_are_not_served() {
     bench.index.put_row(TENANT, "clinic", 2, sealed.into()).await.unwrap();
     let refused = reason(bench.directory().await.lookup(&one.key_id));
     assert_eq!(refused, Some(Reason::UnknownKey), "its home is elsewhere");
+}
+
+#[tokio::test]
+async fn a_tenants_weight_is_kept_and_the_default_leaves_the_row_as_releases_before_it_read_it() {
+    let bench = Bench::new().await;
+    let (tenant, one) = bench.clinic().await;
+    let row = async || bench.index.row(TENANT, "clinic").await.unwrap().unwrap();
+    let plain = row().await.sealed.len();
+    let heavy = Weight::try_from(4).unwrap();
+    assert_eq!(bench.registry.set_weight(&tenant.id, heavy).await.unwrap().weight, heavy);
+    assert_eq!(row().await.sealed.len(), plain + 3, "a field of one byte behind its length");
+    assert_eq!(bench.directory().await.lookup(&one.key_id).unwrap().tenant.weight, heavy);
+    bench.registry.set_weight(&tenant.id, Weight::default()).await.unwrap();
+    assert_eq!(row().await.sealed.len(), plain);
+    assert_eq!(bench.registry.show_tenant(&tenant.id).await.unwrap(), tenant);
 }
 
 #[tokio::test]

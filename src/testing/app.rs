@@ -12,10 +12,14 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 
 use crate::app::{self, Addresses, Parts, Running, Site};
-use crate::catalogue::{Audit, Catalogue, Index, Keys, LocalPath, Overlay, RegionOverlay, Source, Store};
-use crate::model::{ClassId, Clock, Credential, RegionId, SystemClock, SystemEntropy, Tenant, Unclassified};
+use crate::catalogue::{
+    Audit, Catalogue, Index, KeyStore, Keys, LocalPath, Overlay, Postgres, RegionOverlay, Source, Store, Telemetry,
+};
+use crate::model::{
+    ClassId, Clock, Credential, RegionId, SecretRef, SystemClock, SystemEntropy, Tenant, Unclassified,
+};
 use crate::server::Drained;
-use crate::settings::{Limits, Listen, RegionSettings, Settings};
+use crate::settings::{self, Limits, Listen, RegionSettings, Settings};
 use crate::tenants::NewTenant;
 
 use super::{Tap, Taps};
@@ -33,6 +37,19 @@ pub enum Embedded {
     Memory,
 }
 
+/// What the replicas of one region share.
+#[derive(Clone, Debug)]
+pub struct SharedParts {
+    /// A database on this machine, as `127.0.0.1:port`.
+    pub host: String,
+    /// The file that holds its URL.
+    pub url_file: PathBuf,
+    /// The folder of blobs.
+    pub store: PathBuf,
+    /// The folder of root keys.
+    pub roots: PathBuf,
+}
+
 /// What an application of a test is started from.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -42,8 +59,18 @@ pub struct Setup {
     pub regions: Vec<RegionId>,
     /// Where blobs lie.
     pub store: Embedded,
+    /// What replicas share; nothing: there is one, and everything is in its folder.
+    pub shared: Option<SharedParts>,
     /// Limits.
     pub limits: Limits,
+    /// What is told of requests.
+    pub telemetry: settings::Telemetry,
+    /// The regions' collectors, as URLs of this machine; none: nothing is sent.
+    pub collectors: BTreeMap<RegionId, String>,
+    /// Who signs their certificates.
+    pub collector_ca: Option<PathBuf>,
+    /// What is sent to each of them beside the exports.
+    pub collector_headers: BTreeMap<String, SecretRef>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// What the stores' faults follow from.
@@ -57,7 +84,12 @@ impl Default for Setup {
             regions_dir: None,
             regions: vec![region("fr"), region("us")],
             store: Embedded::Fs,
+            shared: None,
             limits: Limits::default(),
+            telemetry: settings::Telemetry::default(),
+            collectors: BTreeMap::new(),
+            collector_ca: None,
+            collector_headers: BTreeMap::new(),
             clock: Arc::new(SystemClock),
             seed: 1,
         }
@@ -245,19 +277,46 @@ fn catalogue(setup: &Setup) -> Catalogue {
     let catalogue = catalogue.unwrap_or_else(|error| panic!("the catalogue does not load: {error}"));
     let local = |path: &str| LocalPath { path: path.into() };
     let overlay = setup.regions.iter().fold(Overlay::new("tests"), |overlay, region| {
-        let replaced = RegionOverlay {
-            s3_endpoint: None,
-            store: Some(match setup.store {
-                Embedded::Fs => Store::Fs(local("store")),
-                Embedded::Memory => Store::Memory {},
-            }),
-            index: Some(Index::Sqlite(local("index/index.sqlite3"))),
-            keys: Some(Keys::LocalFile(local("keys/roots"))),
-            audit: Some(Audit { directory: "audit".into() }),
+        let mut replaced = match &setup.shared {
+            Some(shared) => replica(shared),
+            None => RegionOverlay {
+                s3_endpoint: None,
+                store: Some(match setup.store {
+                    Embedded::Fs => Store::Fs(local("store")),
+                    Embedded::Memory => Store::Memory {},
+                }),
+                index: Some(Index::Sqlite(local("index/index.sqlite3"))),
+                keys: Some(Keys::LocalFile(local("keys/roots"))),
+                key_store: None,
+                audit: Some(Audit { directory: "audit".into() }),
+                telemetry: None,
+            },
         };
+        replaced.telemetry = setup.collectors.get(region).map(|otlp| Telemetry {
+            otlp: otlp.parse().expect("a collector's endpoint"),
+            ca_file: setup.collector_ca.clone(),
+            headers: setup.collector_headers.clone(),
+        });
         overlay.with(region.clone(), replaced)
     });
     catalogue.overlaid(&overlay).unwrap_or_else(|error| panic!("the overlay does not fit: {error}"))
+}
+
+/// One of several replicas: only its audit log is its own.
+fn replica(shared: &SharedParts) -> RegionOverlay {
+    let database = Postgres {
+        host: shared.host.parse().expect("a host"),
+        url: crate::model::SecretRef::File(shared.url_file.clone()),
+    };
+    RegionOverlay {
+        s3_endpoint: None,
+        store: Some(Store::Fs(LocalPath { path: shared.store.clone() })),
+        index: Some(Index::Postgres(database.clone())),
+        keys: Some(Keys::LocalFile(LocalPath { path: shared.roots.clone() })),
+        key_store: Some(KeyStore::Postgres(database)),
+        audit: Some(Audit { directory: "audit".into() }),
+        telemetry: None,
+    }
 }
 
 fn settings(dir: &Path, setup: &Setup) -> Settings {
@@ -274,5 +333,6 @@ fn settings(dir: &Path, setup: &Setup) -> Settings {
         overlay: None,
         regions: regions.collect(),
         limits: setup.limits,
+        telemetry: setup.telemetry,
     }
 }

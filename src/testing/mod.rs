@@ -13,6 +13,6 @@ mod app;
 mod counted_index;
 mod tap;
 
-pub use app::{Embedded, Setup, TestApp, TestTenant};
+pub use app::{Embedded, Setup, SharedParts, TestApp, TestTenant};
 pub use counted_index::CountedIndex;
 pub use tap::{Asked, Tap, Taps};

@@ -8,6 +8,7 @@ use crate::envelope::{BlobEntry, BodySealer, Sealed, SealedBody};
 use crate::index::BLOBS_PER_COMMIT_MAX;
 use crate::model::{BlobId, Checksum};
 use crate::placement::Placement;
+use crate::telemetry::{Stage, carry, stage};
 
 use super::debris::Debris;
 use super::memory::Lease;
@@ -16,7 +17,7 @@ use super::source::Source;
 use super::{Vault, VaultError, WriteError};
 
 /// Memory beside the clear bytes of a blob: its head and the overhead of its segments (0.05 %), rounded up.
-const HEAD_BYTES: u64 = 32 * 1024;
+pub(super) const HEAD_BYTES: u64 = 32 * 1024;
 
 /// A source, and what of its last piece did not fit into the blob before.
 #[derive(Debug)]
@@ -79,6 +80,13 @@ pub(super) struct Length {
     pub(super) padding: u64,
 }
 
+impl Length {
+    /// Memory for it while it is filled, sealed and sent.
+    pub(super) const fn bytes(self) -> u64 {
+        self.clear + self.padding + HEAD_BYTES
+    }
+}
+
 /// [`lengths`], if one commit of the index takes as many blobs, the record's own included. To be asked before the first byte is
 /// read: afterwards the refusal would come when everything had been uploaded.
 fn committable(clear: u64, padding: u64, max: u64) -> Option<Vec<Length>> {
@@ -128,15 +136,19 @@ impl Vault {
             &mut random(self.entropy()),
         )
         .map_err(VaultError::Seal)?;
-        feed.fill(&mut sealer, length.clear, self).await?;
+        stage(Stage::Seal, feed.fill(&mut sealer, length.clear, self)).await?;
         let padding = usize::try_from(length.padding).unwrap_or(usize::MAX);
         let body = sealer.finish(padding, &mut random(self.entropy())).map_err(VaultError::Seal)?;
         Ok((blob, body))
     }
 
     /// Memory for one blob of `length`, for a write that holds none.
-    pub(super) async fn memory_for(&self, length: Length) -> Result<Lease, VaultError> {
-        Ok(self.parts.memory.lease(length.clear + length.padding + HEAD_BYTES).await?)
+    pub(super) async fn memory_for(
+        &self,
+        placement: &Placement,
+        length: Length,
+    ) -> Result<Lease, VaultError> {
+        Ok(self.parts.memory.lease(placement, length.bytes()).await?)
     }
 
     /// Cuts `feed` into body blobs and uploads them, a few at a time; returns their entries once all are durable.
@@ -148,8 +160,9 @@ impl Vault {
         lengths: &[Length],
         first_ordinal: u32,
         debris: &mut Debris,
+        memory: Held,
     ) -> Result<Vec<BlobEntry>, WriteError<S::Error>> {
-        let mut uploads = Uploads { vault: self, running: JoinSet::new() };
+        let mut uploads = Uploads { vault: self, placement, running: JoinSet::new(), memory };
         let mut entries = Vec::with_capacity(lengths.len());
         let headroom = sealing.sealer().headroom_bytes(None);
         for (ordinal, length) in (first_ordinal..).zip(lengths) {
@@ -166,38 +179,54 @@ impl Vault {
     }
 }
 
+/// What a write holds of the budget when it begins to cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Nothing: it may wait for the memory of its first blob.
+    Nothing,
+    /// The memory of one blob: it sends one at a time and takes no more, since whoever holds some may not wait.
+    OneBlob,
+}
+
 /// Blobs of one write under way to the store.
 struct Uploads<'v> {
     vault: &'v Vault,
+    placement: &'v Placement,
     running: JoinSet<Result<(), blobs::Error>>,
+    memory: Held,
 }
 
 impl Uploads<'_> {
     /// Memory for the next blob: waits for it while the write holds none, else takes what is free, or what a blob of this
     /// very write gives back. So no two writes ever wait for each other's memory.
-    async fn room_for(&mut self, length: Length) -> Result<Lease, VaultError> {
-        let bytes = length.clear + length.padding + HEAD_BYTES;
+    async fn room_for(&mut self, length: Length) -> Result<Option<Lease>, VaultError> {
+        if self.memory == Held::OneBlob {
+            while !self.running.is_empty() {
+                self.one().await?;
+            }
+            return Ok(None);
+        }
         while self.running.len() >= self.vault.parts.settings.uploads_in_flight_max {
             self.one().await?;
         }
         loop {
             if self.running.is_empty() {
-                return self.vault.memory_for(length).await;
+                return Ok(Some(self.vault.memory_for(self.placement, length).await?));
             }
-            if let Some(lease) = self.vault.parts.memory.try_lease(bytes) {
-                return Ok(lease);
+            if let Some(lease) = self.vault.parts.memory.try_lease(self.placement, length.bytes()) {
+                return Ok(Some(lease));
             }
             self.one().await?;
         }
     }
 
-    fn begin(&mut self, at: Location, sealed: Sealed, lease: Lease) {
+    fn begin(&mut self, at: Location, sealed: Sealed, lease: Option<Lease>) {
         let store = std::sync::Arc::clone(&self.vault.parts.store);
-        self.running.spawn(async move {
+        self.running.spawn(carry(async move {
             let done = store.put(&at, sealed).await;
             drop(lease);
             done
-        });
+        }));
     }
 
     async fn one(&mut self) -> Result<(), VaultError> {

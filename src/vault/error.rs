@@ -26,6 +26,9 @@ pub enum VaultError {
     /// The tenant has as many buckets as it may.
     #[error("too many buckets")]
     TooManyBuckets,
+    /// The tenant has as many open uploads as it may.
+    #[error("too many open uploads")]
+    TooManyUploads,
     /// The bucket still holds objects or open uploads.
     #[error("the bucket is not empty")]
     BucketNotEmpty,

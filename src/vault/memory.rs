@@ -1,98 +1,120 @@
-//! The one budget of bytes that bodies may occupy, over all requests of a process.
+//! The budget of bytes that bodies may occupy, over all requests of a region, in weighted shares of its tenants.
 //!
-//! A request waits while it holds nothing, then grows only by [`Memory::try_lease`]: so no two requests can hold what
-//! the other waits for, and the budget cannot deadlock.
+//! A request waits while it holds nothing, then grows only by what is free at that moment: so no two requests can hold what
+//! the other waits for, and the budget cannot deadlock. Who gets what is [`crate::shares`]' rule.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use crate::placement::Placement;
+use crate::shares::{Claimant, Refusal, Share, ShareLimits, Shares};
+use crate::telemetry::{Metrics, Shared};
 
-/// The budget counts in units of this many bytes, rounded up: a tokio semaphore hands out at most `u32::MAX` at once.
-const UNIT_BYTES: u64 = 1024;
+/// A tenant that holds no more than this waits for nobody: a write or a read of one 64 KiB segment takes at most 132 KiB of
+/// memory, so two of them.
+const FLOOR_BYTES: u64 = 264 * 1024;
 
-/// Bytes of memory for bodies, shared by every request of a process.
+/// The bounds of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// All there is, in bytes.
+    pub bytes: u64,
+    /// Requests that wait for some, of all tenants.
+    pub waiters_max: u64,
+    /// How long one waits.
+    pub wait: Duration,
+}
+
+/// Bytes of memory for bodies, shared by every request of a region.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    free: Arc<Semaphore>,
-    units: u32,
-    wait: Duration,
+    shares: Shares,
 }
 
-/// A share of the budget, given back on drop.
-#[derive(Debug)]
-pub struct Lease {
-    _permit: OwnedSemaphorePermit,
-}
+/// Some of the budget, given back on drop.
+pub type Lease = Share;
 
-/// No share became free within the wait, or the request asks for more than the whole budget.
+/// The budget had nothing for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory budget for bodies is exhausted")]
-pub struct Exhausted;
+pub struct Exhausted(#[from] Refusal);
 
 impl Memory {
-    /// A budget of `bytes`, rounded up to whole KiB. A request that holds nothing waits for at most `wait`.
-    pub fn new(bytes: u64, wait: Duration) -> Self {
-        let units = units(bytes);
-        Self { free: Arc::new(Semaphore::new(units as usize)), units, wait }
+    /// A budget within `limits`, counted in `metrics`.
+    pub fn new(limits: MemoryLimits, metrics: Arc<Metrics>) -> Self {
+        let limits = ShareLimits {
+            capacity: limits.bytes,
+            party_max: u64::MAX,
+            floor: FLOOR_BYTES,
+            waiting_max: limits.waiters_max,
+            wait: limits.wait,
+        };
+        Self { shares: Shares::new(Shared::Memory, limits, metrics) }
     }
 
     /// Waits for `bytes`. For a request that holds no other lease.
-    pub async fn lease(&self, bytes: u64) -> Result<Lease, Exhausted> {
-        let wanted = units(bytes);
-        if wanted > self.units {
-            return Err(Exhausted);
-        }
-        let permit = tokio::time::timeout(self.wait, Arc::clone(&self.free).acquire_many_owned(wanted)).await;
-        match permit {
-            Ok(Ok(permit)) => Ok(Lease { _permit: permit }),
-            Ok(Err(_)) | Err(_) => Err(Exhausted),
-        }
+    pub async fn lease(&self, placement: &Placement, bytes: u64) -> Result<Lease, Exhausted> {
+        Ok(self.shares.acquire(claimant(placement), bytes).await?)
     }
 
-    /// `bytes` more, if they are free now. For a request that already holds a lease.
-    pub fn try_lease(&self, bytes: u64) -> Option<Lease> {
-        Arc::clone(&self.free)
-            .try_acquire_many_owned(units(bytes))
-            .ok()
-            .map(|permit| Lease { _permit: permit })
+    /// As [`Memory::lease`], but of what is more than the tenant may ever hold only as much as it may. For the few things whose
+    /// size is given and cannot be cut: they run one at a time, and may exceed the budget by what it is short of.
+    pub async fn lease_most(&self, placement: &Placement, bytes: u64) -> Result<Lease, Exhausted> {
+        self.lease(placement, bytes.min(self.shares.most(claimant(placement)))).await
+    }
+
+    /// `bytes` more, if they are free now and nobody waits. For a request that already holds a lease.
+    pub fn try_lease(&self, placement: &Placement, bytes: u64) -> Option<Lease> {
+        self.shares.try_acquire(claimant(placement), bytes).ok()
     }
 
     /// Bytes leased at this moment.
     pub fn used_bytes(&self) -> u64 {
-        u64::from(self.units).saturating_sub(self.free.available_permits() as u64) * UNIT_BYTES
+        self.shares.used()
+    }
+
+    /// Requests that wait at this moment.
+    pub fn waiting(&self) -> u64 {
+        self.shares.waiting()
     }
 }
 
-fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+fn claimant(placement: &Placement) -> Claimant {
+    Claimant::tenant(placement.tenant_code(), placement.weight())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests {
     use super::*;
+    use crate::placement::testing::placement;
+
+    fn memory(bytes: u64, wait: Duration) -> Memory {
+        Memory::new(MemoryLimits { bytes, waiters_max: 10, wait }, Arc::default())
+    }
 
     #[tokio::test]
     async fn a_lease_comes_back_when_dropped() {
-        let memory = Memory::new(4096, Duration::from_secs(5));
-        let lease = memory.lease(4000).await.unwrap();
-        assert_eq!(memory.used_bytes(), 4096);
-        assert!(memory.try_lease(1).is_none());
+        let (memory, clinic) = (memory(10 << 20, Duration::from_secs(5)), placement(&"fr".parse().unwrap()));
+        let lease = memory.lease(&clinic, 8 << 20).await.unwrap();
+        assert_eq!(memory.used_bytes(), 8 << 20);
+        assert!(memory.try_lease(&clinic, 1).is_none());
         drop(lease);
         assert_eq!(memory.used_bytes(), 0);
-        assert!(memory.try_lease(4096).is_some());
+        assert!(memory.try_lease(&clinic, 8 << 20).is_some());
     }
 
     #[tokio::test]
     async fn a_waiter_is_refused_after_the_wait_and_not_kept_forever() {
-        let memory = Memory::new(1024, Duration::from_millis(5));
-        let _held = memory.lease(1).await.unwrap();
-        assert_eq!(memory.lease(1).await.unwrap_err(), Exhausted);
+        let (memory, clinic) =
+            (memory(10 << 20, Duration::from_millis(5)), placement(&"fr".parse().unwrap()));
+        let _held = memory.lease(&clinic, 8 << 20).await.unwrap();
+        assert_eq!(memory.lease(&clinic, 1).await.unwrap_err(), Exhausted(Refusal::Late));
     }
 
     #[tokio::test]
-    async fn more_than_the_whole_budget_is_refused_at_once() {
-        let memory = Memory::new(1024, Duration::from_hours(1));
-        assert_eq!(memory.lease(1025).await.unwrap_err(), Exhausted);
+    async fn more_than_one_tenant_may_hold_is_refused_at_once_or_cut_to_it() {
+        let (memory, clinic) = (memory(10 << 20, Duration::from_hours(1)), placement(&"fr".parse().unwrap()));
+        assert_eq!(memory.lease(&clinic, 9 << 20).await.unwrap_err(), Exhausted(Refusal::TooMuch));
+        assert_eq!(memory.lease_most(&clinic, 9 << 20).await.unwrap().units(), 8 << 20);
     }
 }

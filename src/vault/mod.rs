@@ -32,7 +32,7 @@ pub use crate::index::{IndexError, ListRequest, Position, Precondition};
 pub use classes::{Classes, Treatment};
 pub use error::{VaultError, WriteError};
 pub use housekeeping::{Due, Reclaimed};
-pub use memory::{Exhausted, Lease, Memory};
+pub use memory::{Exhausted, Lease, Memory, MemoryLimits};
 pub use read::{Reading, Stored};
 pub use records::Trace;
 pub use source::Source;
@@ -59,7 +59,7 @@ pub struct VaultParts {
     pub ring: Ring,
     /// How each class is treated.
     pub classes: Classes,
-    /// The process's budget for bodies.
+    /// The region's budget for bodies.
     pub memory: Memory,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -86,6 +86,7 @@ pub struct VaultSettings {
 pub struct Vault {
     parts: Arc<VaultParts>,
     sweeper: Sweeper,
+    recent: Arc<uploads::RecentUploads>,
 }
 
 impl Vault {
@@ -93,7 +94,7 @@ impl Vault {
     pub fn new(parts: VaultParts) -> Self {
         let sweeper =
             Sweeper::start(Arc::clone(&parts.index), Arc::clone(&parts.clock), parts.settings.reclaim_delay);
-        Self { parts: Arc::new(parts), sweeper }
+        Self { parts: Arc::new(parts), sweeper, recent: Arc::default() }
     }
 
     /// The region whose records these are.

@@ -16,6 +16,7 @@ use crate::envelope::{
 use crate::index::{Lookup, VersionRow};
 use crate::model::{BlobId, BucketName, ByteRange, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp};
 use crate::placement::Placement;
+use crate::telemetry::{Stage, carry, stage};
 
 use super::memory::Lease;
 use super::sealing::{kms_key_id, meta_of};
@@ -145,9 +146,9 @@ impl Stored {
         };
         // Waited for once, while nothing is held and nothing is answered: no read breaks off for want of memory later.
         if let Some(bytes) = reading.largest_bytes().await? {
-            reading.lease = Some(memory.lease(bytes).await?);
+            reading.lease = Some(memory.lease(&reading.fetcher.placement, bytes).await?);
         }
-        reading.advance().await?;
+        stage(Stage::Open, reading.advance()).await?;
         Ok(reading)
     }
 }
@@ -175,7 +176,7 @@ pub struct Reading {
     plan: Plan,
     fetcher: Fetcher,
     current: Bytes,
-    /// Held until the read is over: what the current blob takes.
+    /// Held until the read is over: what the current blob takes, less what its fetching took once that was the last.
     lease: Option<Lease>,
     ahead: Option<Ahead>,
 }
@@ -240,17 +241,22 @@ impl Reading {
     /// Fetches ahead if there is memory for it now; without, the next blob is fetched when it is its turn.
     async fn prefetch(&mut self) -> Result<(), VaultError> {
         let Some(range) = self.plan.peek(&self.open, &self.range, &self.fetcher).await? else {
+            // Nothing more will be fetched: the sealed bytes are gone, so a slow reader holds only the clear ones.
+            if let Some(lease) = &mut self.lease {
+                lease.shrink_to(self.current.len() as u64);
+            }
             return Ok(());
         };
-        let Some(lease) = self.fetcher.vault.parts.memory.try_lease(memory_of(range)) else { return Ok(()) };
+        let memory = &self.fetcher.vault.parts.memory;
+        let Some(lease) = memory.try_lease(&self.fetcher.placement, memory_of(range)) else { return Ok(()) };
         let (fetcher, range) = (self.fetcher.clone(), range.clone());
         self.plan.take();
-        self.ahead = Some(Ahead(tokio::spawn(async move {
+        self.ahead = Some(Ahead(tokio::spawn(carry(async move {
             let fetched = fetcher.fetch(&range).await;
             // From here on the bytes are the current ones, which the read's own lease covers.
             drop(lease);
             fetched
-        })));
+        }))));
         Ok(())
     }
 }

@@ -9,11 +9,12 @@ use crate::model::{
     BlobId, BucketName, Checksum, ChecksumAlgorithm, ChecksumKind, ClassCode, ClassId, ContentHeaders, ETag,
     Entropy, KekId, ObjectKey, ObjectMeta, TenantCode, UserMetadata, VersionId,
 };
+use crate::telemetry::{Stage, stage};
 
 use super::{Decided, Treatment, Vault, VaultError};
 
 /// The keys and the identity under which one version is sealed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sealing {
     pub(super) version: VersionId,
     pub(super) dek: Dek,
@@ -52,7 +53,8 @@ impl Vault {
     ) -> Result<Sealing, VaultError> {
         let treatment = self.parts.classes.treatment(code)?;
         debug_assert_eq!(treatment.id, *class);
-        let handle = self.parts.ring.current(decided.tenant_code(), &treatment.kek).await?;
+        let handle =
+            stage(Stage::Keys, self.parts.ring.current(decided.tenant_code(), &treatment.kek)).await?;
         let version = VersionId::random(self.entropy())?;
         let binding = self.binding(decided.tenant_code(), code, version)?;
         let dek = Dek::generate(binding, &mut random(self.entropy())).map_err(VaultError::Seal)?;
@@ -75,7 +77,7 @@ impl Vault {
         kek: KekId,
         epoch: u32,
     ) -> Result<Arc<KekHandle>, VaultError> {
-        match self.parts.ring.by_id(tenant, spec, kek, epoch).await {
+        match stage(Stage::Keys, self.parts.ring.by_id(tenant, spec, kek, epoch)).await {
             // Not an outage: the row was edited, or belongs to another key store. Trying again would help nobody.
             Err(KeysError::UnknownKek) => {
                 Err(VaultError::Corrupt { what: "its row names a key that was never made", source: None })

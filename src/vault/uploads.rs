@@ -6,6 +6,7 @@
 
 mod complete;
 mod descriptor;
+mod recent;
 
 use bytes::Bytes;
 
@@ -17,7 +18,7 @@ use crate::model::{
     TenantCode, UploadId,
 };
 
-use super::cut::Feed;
+use super::cut::{Feed, Held};
 use super::debris::Debris;
 use super::sealing::{Sealing, kms_key_id, new_blobs, random};
 use super::source::Source;
@@ -26,6 +27,7 @@ use crate::envelope::Closed;
 
 pub use complete::{ChosenPart, Completion, Whole};
 use descriptor::{PartDescriptor, UploadDescriptor};
+pub(super) use recent::RecentUploads;
 
 /// Blobs a part may have: 5 GiB in blobs of 64 KiB. Part `n` has the ordinals from `n · 2^17` on, so that ordinals ascend
 /// with part numbers (at most 10,000 · 2^17 < 2^32).
@@ -115,6 +117,7 @@ impl Vault {
         let facts = UploadFacts { class, kms_key_id: sealing.kms_key_id(), checksum: new.checksum };
         match self.parts.index.create_upload(row).await? {
             CreateUpload::Created => Ok((upload, facts)),
+            CreateUpload::TooMany => Err(VaultError::TooManyUploads),
             CreateUpload::NoBucket => Err(VaultError::NoSuchBucket),
             CreateUpload::NotYours => Err(VaultError::NotYours),
         }
@@ -130,7 +133,10 @@ impl Vault {
         upload: UploadId,
     ) -> Result<ClassId, VaultError> {
         match self.parts.index.upload(tenant, bucket, key, upload).await? {
-            UploadLookup::Open(row) => Ok(row.class),
+            UploadLookup::Open(row) => {
+                self.recent.remember(&row);
+                Ok(row.class)
+            }
             UploadLookup::Completed(done) => match done.row {
                 Some(row) => Ok(row.class),
                 None => Err(VaultError::NoSuchUpload),
@@ -160,7 +166,8 @@ impl Vault {
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
         let cut = self.cut_of(size, 0)?;
         let first = u32::from(number) * ORDINALS_PER_PART;
-        let entries = self.cut(decided, &mut feed, &opened.sealing, &cut, first, &mut debris).await?;
+        let entries =
+            self.cut(decided, &mut feed, &opened.sealing, &cut, first, &mut debris, Held::Nothing).await?;
         let checksums = feed.verified().await?;
         let etag = ETag::random(self.entropy()).map_err(VaultError::Entropy)?;
         let descriptor = PartDescriptor::new(&entries, &checksums).seal(
@@ -264,6 +271,9 @@ impl Vault {
         key: &ObjectKey,
         upload: UploadId,
     ) -> Result<OpenedUpload, VaultError> {
+        if let Some(row) = self.recent.take(decided.tenant_code(), (bucket, key), upload) {
+            return self.open_upload_row(decided, row).await;
+        }
         match self.parts.index.upload(decided.tenant_code(), bucket, key, upload).await? {
             UploadLookup::Open(row) => self.open_upload_row(decided, *row).await,
             UploadLookup::Completed(_) | UploadLookup::NoUpload => Err(VaultError::NoSuchUpload),

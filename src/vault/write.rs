@@ -8,7 +8,7 @@ use crate::model::{
     failpoint,
 };
 
-use super::cut::{Feed, Length};
+use super::cut::{Feed, Held, Length};
 use super::debris::Debris;
 use super::sealing::{Sealing, manifest_of, new_blobs, random, register_version};
 use super::source::Source;
@@ -16,6 +16,10 @@ use super::{Decided, Vault, VaultError, WriteError};
 
 /// How often a commit whose outcome is unknown is repeated. Repeating is safe: commits are idempotent by version id.
 const COMMITS_MAX: usize = 3;
+
+/// Entries of a manifest that are sealed where they stand: two pages, a few hundred microseconds. More are sealed by a thread
+/// that may take its time.
+const ENTRIES_INLINE_MAX: usize = 2048;
 
 /// A record to be written.
 #[derive(Clone, Debug)]
@@ -100,7 +104,7 @@ impl Vault {
         let clear_bytes = feed.clear_bytes();
         let mut manifest = manifest_of(&draft.write.meta, draft.etag, register_version(decided));
         let headroom = sealing.sealer().headroom_bytes(Some(&manifest));
-        let _lease = self.memory_for(length).await?;
+        let _lease = self.memory_for(decided, length).await?;
         let (blob, body) = self.seal_body(feed, sealing, length, 0, headroom).await?;
         let checksums = feed.verified().await?;
         manifest.checksums = checksums.iter().map(super::sealing::to_sealed).collect();
@@ -128,7 +132,7 @@ impl Vault {
         debris: &mut Debris,
     ) -> Result<(NewVersion, Vec<Checksum>), WriteError<S::Error>> {
         let clear_bytes = feed.clear_bytes();
-        let entries = self.cut(decided, feed, sealing, cut, 0, debris).await?;
+        let entries = self.cut(decided, feed, sealing, cut, 0, debris, Held::Nothing).await?;
         let checksums = feed.verified().await?;
         let mut manifest = manifest_of(&draft.write.meta, draft.etag, register_version(decided));
         manifest.checksums = checksums.iter().map(super::sealing::to_sealed).collect();
@@ -148,10 +152,16 @@ impl Vault {
         debris: &mut Debris,
     ) -> Result<(bytes::Bytes, NewBlob), VaultError> {
         let blob = BlobId::random(self.entropy())?;
-        let sealed = sealing
-            .sealer()
-            .version(*blob.as_bytes(), manifest, entries, &mut random(self.entropy()))
-            .map_err(VaultError::Seal)?;
+        let (entropy, sealing) = (std::sync::Arc::clone(&self.parts.entropy), sealing.clone());
+        let is_long = entries.len() > ENTRIES_INLINE_MAX;
+        let seal =
+            move || sealing.sealer().version(*blob.as_bytes(), manifest, entries, &mut random(&*entropy));
+        let sealed = if is_long {
+            tokio::task::spawn_blocking(seal).await.map_err(|_| VaultError::Interrupted)?
+        } else {
+            seal()
+        }
+        .map_err(VaultError::Seal)?;
         let stored = NewBlob { id: blob, stored_bytes: sealed.blob.len() as u64 };
         debris.may_hold(blob);
         self.parts.store.put(&Location::of(decided, blob), sealed.blob).await.map_err(VaultError::Store)?;

@@ -10,9 +10,12 @@ mod costs;
 mod credentials;
 mod journeys;
 mod memory;
+mod model;
 mod multipart;
 mod placement;
+mod replicas;
 mod residency;
+mod shares;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

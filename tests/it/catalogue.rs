@@ -100,12 +100,12 @@ fn the_documented_examples_load() {
     let folder = documented();
     let catalogue = load(folder.path());
     let region = catalogue.region(&region_id("xa")).unwrap();
-    assert_eq!(region.egress().len(), 3);
+    assert_eq!(region.egress().len(), 4);
     assert_eq!(catalogue.class_by_code(ClassCode(900)).unwrap().id.as_str(), "trial");
     let about_examples =
         catalogue.findings().iter().filter(|f| f.file.ends_with("xa.toml") || f.file.ends_with("trial.toml"));
     let checks: std::collections::BTreeSet<_> = about_examples.map(|finding| finding.check).collect();
-    let expected = ["custody-is-met", "driver-is-built", "evidence-is-confirmed", "host-is-real"];
+    let expected = ["custody-is-met", "evidence-is-confirmed", "host-is-real"];
     assert_eq!(
         checks.into_iter().collect::<Vec<_>>(),
         expected,
@@ -263,6 +263,7 @@ fn tenant_of(home: &str) -> terroir::model::Tenant {
         default_class: "health".parse().unwrap(),
         unclassified: Unclassified::TakesDefault,
         status: TenantStatus::Active,
+        weight: terroir::model::Weight::default(),
         created: NOW,
     }
 }

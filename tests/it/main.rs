@@ -11,3 +11,4 @@ mod review;
 mod s3;
 mod server;
 mod support;
+mod telemetry;

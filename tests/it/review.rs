@@ -16,7 +16,7 @@ use terroir::settings::Settings;
 use terroir::telemetry::Metrics;
 use terroir::tenants::NewTenant;
 use terroir::vault::{
-    ChosenPart, Completion, Memory, NewUpload, Precondition, Source, VaultError, Write, WriteError,
+    ChosenPart, Completion, NewUpload, Precondition, Source, VaultError, Write, WriteError,
 };
 
 const NOW: Timestamp = Timestamp::from_seconds(1_796_083_200);
@@ -45,7 +45,7 @@ impl Bench {
             limits: settings.limits,
             catalogue: Arc::new(catalogue),
             between: terroir::app::Parts::default().between,
-            memory: Memory::new(16 << 20, Duration::from_secs(5)),
+            regions: 1,
             metrics: Arc::new(Metrics::default()),
             clock: Arc::new(ManualClock::at(NOW)),
             entropy: Arc::new(SystemEntropy),

@@ -3,8 +3,8 @@
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
-use super::egress::EgressError;
 use crate::blobs::{BackendAnswer, Error, ErrorKind, Verb};
+use crate::egress::EgressError;
 
 /// The error that a failed call stands for.
 pub(super) fn error_of<E>(verb: Verb, error: SdkError<E, HttpResponse>) -> Error

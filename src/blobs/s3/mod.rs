@@ -2,7 +2,6 @@
 //! at all: retries (ours have a budget), redirects, proxies, checksum trailers, endpoint rules, streaming.
 
 mod egress;
-mod endpoint;
 mod failure;
 
 use std::fmt;
@@ -27,12 +26,12 @@ use base64::Engine;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use crate::egress::Endpoint;
 use crate::envelope::Sealed;
 use crate::model::{RegionId, Secret};
 use crate::placement::Placement;
 
 use self::egress::Egress;
-use self::endpoint::Endpoint;
 use self::failure::error_of;
 use super::error::{at_home, same_region};
 use super::location::id_of;

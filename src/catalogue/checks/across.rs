@@ -46,6 +46,18 @@ pub(super) fn store_is_unique(file: &Located<Region>, context: &Context<'_>) -> 
     )
 }
 
+/// One collector for two regions joins in one place what the regions keep apart.
+pub(super) fn collector_is_unique(file: &Located<Region>, context: &Context<'_>) -> Vec<Problem> {
+    shared(
+        file,
+        context,
+        |region| region.telemetry.as_ref().map(|sent| sent.otlp.authority().clone()),
+        "telemetry.otlp",
+        "sends its metrics and traces to the collector of",
+        "give each region a collector of its own",
+    )
+}
+
 fn shared<T: PartialEq>(
     file: &Located<Region>,
     context: &Context<'_>,

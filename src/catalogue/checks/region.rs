@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Problem};
 use crate::catalogue::decode::Located;
-use crate::catalogue::{Authority, Endpoint, FacetName, Index, Keys, Region, Store};
+use crate::catalogue::{Authority, Endpoint, FacetName, Index, KeyStore, Keys, Region, Store, Telemetry};
 use crate::model::BucketName;
 
 pub(super) fn stem_is_id(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
@@ -93,7 +93,10 @@ fn connections(region: &Region) -> Vec<(FacetName, &'static str, &Authority)> {
             connections.push((FacetName::Index, "index.postgres.host", &database.host));
         }
     }
-    connections.extend(region.telemetry.iter().map(|t| (FacetName::Telemetry, "telemetry", t.authority())));
+    let keys = region.key_store.hosts().into_iter();
+    connections.extend(keys.map(|host| (FacetName::Keys, "key-store.postgres.host", host)));
+    let collector = region.telemetry.iter();
+    connections.extend(collector.map(|sent| (FacetName::Telemetry, "telemetry.otlp", sent.otlp.authority())));
     connections
 }
 
@@ -147,11 +150,50 @@ pub(super) fn endpoint_has_tls(file: &Located<Region>, _: &Context<'_>) -> Vec<P
         Store::S3(store) => endpoints.push(("store.s3.endpoint", &store.endpoint)),
         Store::Gcs(store) => endpoints.push(("store.gcs.endpoint", &store.endpoint)),
     }
-    endpoints.extend(region.telemetry.iter().map(|telemetry| ("telemetry", telemetry)));
+    endpoints.extend(region.telemetry.iter().map(|sent| ("telemetry.otlp", &sent.otlp)));
     let bare = endpoints
         .into_iter()
         .filter(|(_, endpoint)| !endpoint.is_tls() && !endpoint.authority().is_loopback());
     bare.map(|(at, _)| Problem::new(at, format!("{at} is http to another machine"), "use https")).collect()
+}
+
+/// What an export may carry beside its body: names of headers that are ours to set, few, and none that HTTP itself needs.
+pub(super) fn telemetry_headers(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    const RESERVED: [&str; 10] = [
+        "host",
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "transfer-encoding",
+        "connection",
+        "user-agent",
+        "traceparent",
+        "tracestate",
+        "baggage",
+    ];
+    let Some(telemetry) = &file.value.telemetry else { return vec![] };
+    let is_sound = |name: &str| {
+        let token = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=64).contains(&name.len()) && name.bytes().all(token) && !RESERVED.contains(&name)
+    };
+    let mut problems: Vec<Problem> = telemetry
+        .headers
+        .keys()
+        .filter(|name| !is_sound(name))
+        .map(|name| {
+            let message = format!("telemetry.headers.{name} is no header that a region may add");
+            Problem::new(
+                format!("telemetry.headers.{name}"),
+                message,
+                "use lowercase letters, digits and hyphens, such as authorization",
+            )
+        })
+        .collect();
+    if telemetry.headers.len() > Telemetry::HEADERS_MAX {
+        let message = format!("telemetry.headers has more than {} entries", Telemetry::HEADERS_MAX);
+        problems.push(Problem::new("telemetry.headers", message, "leave the one that authenticates"));
+    }
+    problems
 }
 
 /// Names that every store takes, so that a prefix never needs encoding and never climbs.
@@ -221,6 +263,19 @@ pub(super) fn driver_is_built(file: &Located<Region>, _: &Context<'_>) -> Vec<Pr
             Problem::new(format!("{part}.{kind}"), message, "serve it with a build that has one, or under an overlay")
         })
         .collect()
+}
+
+/// A replica that keeps its wrapped keys to itself cannot open what the others sealed.
+pub(super) fn key_store_is_shared(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let is_alone = matches!(file.value.index, Index::Postgres(_)) && file.value.key_store == KeyStore::File;
+    let problem = || {
+        Problem::new(
+            "index.postgres",
+            "the index is for several replicas, but each keeps its wrapped keys in a file of its own",
+            "add [key-store.postgres], or run one replica",
+        )
+    };
+    is_alone.then(problem).into_iter().collect()
 }
 
 /// A backup of one must not carry another: keys beside what they open are no keys.

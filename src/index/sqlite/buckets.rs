@@ -1,24 +1,14 @@
 //! Buckets: who has which name.
 
-use sqlx::sqlite::SqliteRow;
-
-use super::decode::{id, is_absent, is_owner, moment, number, text, to_signed, value};
+use super::decode::{is_owner, number, to_signed, value};
 use super::reader::Readers;
 use super::writer::{Mutation, Tx};
+use crate::index::answers;
 use crate::index::{Bucket, CreateBucket, DeleteBucket, IndexError, SetBucketClass, sql};
 use crate::model::{BucketName, ClassId, TenantCode, Timestamp};
 
-fn decode(row: &SqliteRow) -> Result<Bucket, IndexError> {
-    Ok(Bucket {
-        name: text(row, "name")?,
-        owner: id(row, "owner")?,
-        class: if is_absent(row, "class")? { None } else { Some(text(row, "class")?) },
-        created: moment(row, "created_ms")?,
-    })
-}
-
 pub(super) async fn bucket(readers: &Readers, name: &BucketName) -> Result<Option<Bucket>, IndexError> {
-    readers.row(sqlx::query(sql::BUCKET).bind(name.as_str())).await?.as_ref().map(decode).transpose()
+    readers.row(sqlx::query(sql::BUCKET).bind(name.as_str())).await?.as_ref().map(answers::bucket).transpose()
 }
 
 pub(super) async fn list(
@@ -31,7 +21,7 @@ pub(super) async fn list(
         .bind(&tenant.as_bytes()[..])
         .bind(after.map_or("", BucketName::as_str))
         .bind(i64::from(limit));
-    readers.rows(query).await?.iter().map(decode).collect()
+    readers.rows(query).await?.iter().map(answers::bucket).collect()
 }
 
 /// [`crate::index::Index::create_bucket`].

@@ -1,11 +1,9 @@
 //! Listing: a range of heads, or a walk that jumps over each common prefix; one statement either way.
 
-use sqlx::sqlite::SqliteRow;
-
-use super::decode::{id, is_absent, is_owner, key, moment, number, text};
 use super::reader::Readers;
-use crate::index::{IndexError, ListEntry, ListOutcome, ListPage, ListRequest, Position, sql};
-use crate::model::{BucketName, ObjectKey, TenantCode};
+use crate::index::answers::{self, length, lower_bound, past_prefix};
+use crate::index::{IndexError, ListOutcome, ListRequest, sql};
+use crate::model::{BucketName, TenantCode};
 
 /// One step per entry or common prefix: find the next key at or after the bound; if it holds the delimiter after the
 /// prefix, the next bound is past everything under that common prefix, else past the key. `x'ff'` is greater than any
@@ -23,21 +21,6 @@ pub(super) const WALK: &str = "WITH RECURSIVE page (owner, bucket_no, n, k) AS (
     SELECT p.owner, p.k AS key, h.version_id, h.etag, h.size, h.modified_ms, h.class \
     FROM page p LEFT JOIN heads h ON h.bucket_no = p.bucket_no AND h.key = p.k \
     WHERE p.k IS NOT NULL OR p.n = 1 ORDER BY p.n";
-
-/// The first bytes greater than every key that starts with `prefix`: no byte of UTF-8 is 0xff (RFC 3629, section 1).
-pub(super) fn past_prefix(prefix: &str) -> Vec<u8> {
-    [prefix.as_bytes(), &[0xff]].concat()
-}
-
-fn lower_bound(request: &ListRequest) -> Vec<u8> {
-    let after = match &request.after {
-        None => Vec::new(),
-        // The smallest bytes greater than the key.
-        Some(Position::AfterKey(text)) => [text.as_bytes(), &[0]].concat(),
-        Some(Position::AfterPrefix(text)) => past_prefix(text),
-    };
-    after.max(request.prefix.as_bytes().to_vec())
-}
 
 pub(super) async fn list(
     readers: &Readers,
@@ -59,54 +42,5 @@ pub(super) async fn list(
             .bind(length(delimiter)?),
     };
     let rows = readers.rows(query).await?;
-    let Some(first) = rows.first() else { return Ok(ListOutcome::NoBucket) };
-    if !is_owner(first, tenant)? {
-        return Ok(ListOutcome::NotYours);
-    }
-    if request.limit == 0 || is_absent(first, "key")? {
-        return Ok(ListOutcome::Page(ListPage::default()));
-    }
-    page(&rows, request).map(ListOutcome::Page)
-}
-
-fn length(text: &str) -> Result<i64, IndexError> {
-    i64::try_from(text.len())
-        .map_err(|_| IndexError::Invalid { rule: "must have a prefix of bounded length" })
-}
-
-fn page(rows: &[SqliteRow], request: &ListRequest) -> Result<ListPage, IndexError> {
-    let mut page = ListPage::default();
-    let limit = usize::from(request.limit);
-    for row in rows.iter().take(limit) {
-        let key = key(row, "key")?;
-        if let Some(prefix) = common_prefix(&key, request) {
-            page.next = Some(Position::AfterPrefix(prefix.to_owned()));
-            page.prefixes.push(prefix.to_owned());
-        } else {
-            page.next = Some(Position::AfterKey(key.as_str().to_owned()));
-            page.entries.push(entry(row, key)?);
-        }
-    }
-    if rows.len() <= limit {
-        page.next = None;
-    }
-    Ok(page)
-}
-
-fn common_prefix<'k>(key: &'k ObjectKey, request: &ListRequest) -> Option<&'k str> {
-    let delimiter = request.delimiter.as_deref()?;
-    let rest = key.as_str().strip_prefix(request.prefix.as_str())?;
-    let end = request.prefix.len() + rest.find(delimiter)? + delimiter.len();
-    key.as_str().get(..end)
-}
-
-fn entry(row: &SqliteRow, key: ObjectKey) -> Result<ListEntry, IndexError> {
-    Ok(ListEntry {
-        key,
-        etag: text(row, "etag")?,
-        size: number(row, "size")?,
-        modified: moment(row, "modified_ms")?,
-        class: text(row, "class")?,
-        version: id(row, "version_id")?,
-    })
+    answers::list(&rows, tenant, request)
 }

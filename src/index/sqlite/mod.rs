@@ -59,13 +59,15 @@ pub struct SqliteOptions {
     pub busy_timeout: Duration,
     /// Buckets of one tenant.
     pub buckets_per_tenant_max: u32,
+    /// Open multipart uploads of one tenant.
+    pub uploads_per_tenant_max: u32,
     /// Where round trips are counted.
     pub metrics: Arc<Metrics>,
 }
 
 impl SqliteOptions {
     /// The usual numbers: 4 readers, 1,024 waiting changes, 256 a transaction, 5 s for a lock, 24 h until a replaced
-    /// blob may be deleted, 1,000 buckets a tenant.
+    /// blob may be deleted, 1,000 buckets and 10,000 open uploads a tenant.
     pub fn new(path: PathBuf, region: RegionId, environment: Environment, opening: Opening) -> Self {
         Self {
             path,
@@ -78,6 +80,7 @@ impl SqliteOptions {
             batch_max: 256,
             busy_timeout: Duration::from_secs(5),
             buckets_per_tenant_max: 1000,
+            uploads_per_tenant_max: 10_000,
             metrics: Arc::default(),
         }
     }
@@ -133,7 +136,6 @@ impl SqliteIndex {
     }
 
     fn readers(&self) -> Result<&Readers, IndexError> {
-        self.metrics.index_round_trips(IndexVerb::Read).increment();
         if self.is_closed.load(Ordering::Acquire) { Err(IndexError::Closed) } else { Ok(&self.readers) }
     }
 
@@ -141,8 +143,7 @@ impl SqliteIndex {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(IndexError::Closed);
         }
-        self.metrics.index_round_trips(IndexVerb::Write).increment();
-        self.writer.change(mutation).await
+        self.metrics.round_trip(IndexVerb::Write, self.writer.change(mutation)).await
     }
 
     /// A file that was replaced or removed under us still answers through the open handles: only its name tells.

@@ -9,7 +9,7 @@ use super::{Opening, SqliteOptions, list, sql};
 use crate::model::{SystemEntropy, Timestamp};
 
 /// Statements, with whether they may sort what a bounded walk found.
-const STATEMENTS: [(&str, &str, bool); 25] = [
+const STATEMENTS: [(&str, &str, bool); 26] = [
     ("lookup", sql::LOOKUP, false),
     ("version", sql::VERSION, false),
     ("bucket", sql::BUCKET, false),
@@ -25,6 +25,7 @@ const STATEMENTS: [(&str, &str, bool); 25] = [
     ("forget", sql::RECLAIM_FORGET, false),
     ("upload", sql::UPLOAD, false),
     ("uploads", sql::UPLOADS, false),
+    ("open uploads of a tenant", sql::UPLOADS_COUNT, false),
     ("uploads forget", sql::UPLOADS_FORGET, false),
     ("part target", sql::PART_TARGET, false),
     ("list parts", sql::PARTS_LIST, false),
@@ -38,8 +39,9 @@ const STATEMENTS: [(&str, &str, bool); 25] = [
 ];
 
 fn is_scan(step: &str) -> bool {
-    // The walk's own queue and scalar rows are not tables of ours; a covering scan of `reclaim` is only in the depth.
-    let harmless = ["SCAN p", "SCAN CONSTANT ROW", "SCAN page"];
+    // The walk's own queue, scalar rows, and what was found up to a limit are not tables of ours; a covering scan of `reclaim`
+    // is only in the depth.
+    let harmless = ["SCAN p", "SCAN CONSTANT ROW", "SCAN page", "SCAN open"];
     step.starts_with("SCAN") && !harmless.contains(&step)
 }
 

@@ -1,50 +1,23 @@
-//! [`Index`] for [`SqliteIndex`]: limits are checked here, then the work is a question to a reader or a change to the writer.
+//! [`Index`] for [`SqliteIndex`]: limits are checked, then the work is a question to a reader or a change to the writer.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::SqliteIndex;
 use super::{buckets, directory, list, reclaim, uploads, versions};
+use crate::index::limits::{
+    check, check_blob_ids, check_blobs, check_page, check_part_numbers, check_record, check_version,
+};
 use crate::index::{
-    AbortOutcome, BLOB_IDS_MAX, BLOBS_PER_COMMIT_MAX, BlobStanding, Bucket, CompleteOutcome, Counter,
-    CreateBucket, CreateUpload, DeleteBucket, DeleteMany, DeleteOutcome, DirectoryRow, Incarnation, Index,
-    IndexError, ListOutcome, ListParts, ListRequest, ListUploads, Lookup, NamedVersion, NewBlob, NewPart,
-    NewUpload, NewVersion, PAGE_MAX, PART_NUMBER_MAX, PartRow, Precondition, PutOutcome, PutPart, PutRow,
-    RECORD_BYTES_MAX, ReclaimReason, ReclaimRow, SetBucketClass, UploadLookup,
+    AbortOutcome, BLOB_IDS_MAX, BlobStanding, Bucket, CompleteOutcome, Counter, CreateBucket, CreateUpload,
+    DeleteBucket, DeleteMany, DeleteOutcome, DirectoryRow, Incarnation, Index, IndexError, ListOutcome,
+    ListParts, ListRequest, ListUploads, Lookup, NamedVersion, NewPart, NewUpload, NewVersion, PAGE_MAX,
+    PartRow, Precondition, PutOutcome, PutPart, PutRow, ReclaimReason, ReclaimRow, SetBucketClass,
+    UploadLookup,
 };
 use crate::model::{
     BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId,
 };
-
-fn check(is_kept: bool, rule: &'static str) -> Result<(), IndexError> {
-    if is_kept { Ok(()) } else { Err(IndexError::Invalid { rule }) }
-}
-
-fn check_page(limit: u16) -> Result<(), IndexError> {
-    check(limit <= PAGE_MAX, "must ask for at most 1000 entries")
-}
-
-fn check_record(record: &Bytes) -> Result<(), IndexError> {
-    check(record.len() <= RECORD_BYTES_MAX, "must keep sealed records within 4 MiB")
-}
-
-fn check_blobs(blobs: &[NewBlob]) -> Result<(), IndexError> {
-    check(blobs.len() <= BLOBS_PER_COMMIT_MAX, "must name at most 10240 blobs")
-}
-
-fn check_blob_ids(blobs: &[BlobId]) -> Result<(), IndexError> {
-    check(blobs.len() <= BLOB_IDS_MAX, "must name at most 10240 blobs")
-}
-
-fn check_version(new: &NewVersion) -> Result<(), IndexError> {
-    check_record(&new.record)?;
-    check_blobs(&new.blobs)
-}
-
-fn check_part_numbers(numbers: impl IntoIterator<Item = u16>) -> Result<(), IndexError> {
-    let is_valid = |number| (1..=PART_NUMBER_MAX).contains(&number);
-    check(numbers.into_iter().all(is_valid), "must have part numbers from 1 to 10000")
-}
 
 #[async_trait]
 impl Index for SqliteIndex {

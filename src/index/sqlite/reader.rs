@@ -12,12 +12,14 @@ use super::connect::{check_life, connect_options};
 use super::engine::translate;
 use super::writer::Statement;
 use crate::index::{Incarnation, IndexError};
+use crate::telemetry::{IndexVerb, Metrics};
 
 /// A few connections that may only read.
 #[derive(Debug)]
 pub(super) struct Readers {
     pool: SqlitePool,
     statements: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
 }
 
 impl Readers {
@@ -36,19 +38,21 @@ impl Readers {
                 })
             })
             .connect_lazy_with(connect_options(options).pragma("query_only", "on"));
-        Self { pool, statements }
+        Self { pool, statements, metrics: Arc::clone(&options.metrics) }
     }
 
     /// The one row that a statement finds, if any.
     pub(super) async fn row(&self, statement: Statement<'_>) -> Result<Option<SqliteRow>, IndexError> {
         self.statements.fetch_add(1, Ordering::Relaxed);
-        statement.fetch_optional(&self.pool).await.map_err(|error| translate(error, "reading"))
+        let answer = self.metrics.round_trip(IndexVerb::Read, statement.fetch_optional(&self.pool));
+        answer.await.map_err(|error| translate(error, "reading"))
     }
 
     /// All rows that a statement finds.
     pub(super) async fn rows(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>, IndexError> {
         self.statements.fetch_add(1, Ordering::Relaxed);
-        statement.fetch_all(&self.pool).await.map_err(|error| translate(error, "reading"))
+        let answer = self.metrics.round_trip(IndexVerb::Read, statement.fetch_all(&self.pool));
+        answer.await.map_err(|error| translate(error, "reading"))
     }
 
     /// Waits for the questions under way, then closes.

@@ -1,11 +1,11 @@
 //! The reclaim queue, and what the scrubber, the report and a key's retirement ask.
 
 use sqlx::AssertSqlSafe;
-use sqlx::sqlite::SqliteRow;
 
-use super::decode::{id, moment, number, reason, reason_code, text, to_signed, value};
+use super::decode::{id, number, reason_code, to_signed, value};
 use super::reader::Readers;
 use super::writer::{Mutation, Tx};
+use crate::index::answers;
 use crate::index::{BlobStanding, Counter, IndexError, ReclaimReason, ReclaimRow, sql};
 use crate::model::{BlobId, KekId, TenantCode, Timestamp};
 
@@ -58,7 +58,7 @@ pub(super) async fn due(
     limit: u32,
 ) -> Result<Vec<ReclaimRow>, IndexError> {
     let query = sqlx::query(sql::RECLAIM_DUE).bind(to_signed(now.millis())?).bind(i64::from(limit));
-    readers.rows(query).await?.iter().map(reclaim_row).collect()
+    readers.rows(query).await?.iter().map(answers::reclaim).collect()
 }
 
 pub(super) async fn due_except(
@@ -81,16 +81,7 @@ pub(super) async fn due_except(
     for tenant in except {
         query = query.bind(&tenant.as_bytes()[..]);
     }
-    readers.rows(query).await?.iter().map(reclaim_row).collect()
-}
-
-fn reclaim_row(row: &SqliteRow) -> Result<ReclaimRow, IndexError> {
-    Ok(ReclaimRow {
-        blob: id(row, "blob_id")?,
-        tenant: id(row, "tenant")?,
-        due: moment(row, "due_ms")?,
-        reason: reason(value(row, "reason")?)?,
-    })
+    readers.rows(query).await?.iter().map(answers::reclaim).collect()
 }
 
 async fn count(readers: &Readers, query: super::writer::Statement<'_>) -> Result<u64, IndexError> {
@@ -107,17 +98,8 @@ pub(super) async fn kek_use(readers: &Readers, kek: KekId, epoch: u32) -> Result
 }
 
 pub(super) async fn counters(readers: &Readers, tenant: TenantCode) -> Result<Vec<Counter>, IndexError> {
-    let decode = |row: &SqliteRow| {
-        Ok(Counter {
-            bucket: text(row, "name")?,
-            class: text(row, "class")?,
-            objects: number(row, "objects")?,
-            bytes: number(row, "bytes")?,
-            sealed_bytes: number(row, "sealed_bytes")?,
-        })
-    };
     let query = sqlx::query(sql::COUNTERS).bind(&tenant.as_bytes()[..]);
-    readers.rows(query).await?.iter().map(decode).collect()
+    readers.rows(query).await?.iter().map(answers::counter).collect()
 }
 
 /// One statement for both tables: between two, a blob could move from one to the other and be seen in neither.

@@ -2,21 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::sqlite::SqliteRow;
-
-use super::decode::{self, id, is_absent, is_owner, key, moment, number, text, to_signed, value};
+use super::decode::{self, id, is_absent, is_owner, number, to_signed, value};
 use super::reader::Readers;
 use super::versions::{Found, Target, insert_blobs, reclaim_version};
 use super::writer::{Mutation, Tx};
+use crate::index::answers::{self, COMPLETED};
 use crate::index::{
-    AbortOutcome, CompleteOutcome, CompletedUpload, CreateUpload, IndexError, ListParts, ListUploads,
-    NewPart, NewUpload, NewVersion, PartRow, PartsPage, Precondition, PutOutcome, PutPart, ReclaimReason,
-    Sequence, Upload, UploadEntry, UploadLookup, UploadsPage, sql,
+    AbortOutcome, CompleteOutcome, CreateUpload, IndexError, ListParts, ListUploads, NewPart, NewUpload,
+    NewVersion, PartRow, Precondition, PutOutcome, PutPart, ReclaimReason, Upload, UploadLookup, sql,
 };
 use crate::model::{BucketName, ETag, ObjectKey, TenantCode, Timestamp, UploadId, VersionId};
-
-/// How `uploads.state` says that it became a version.
-const COMPLETED: i64 = 1;
 
 /// Moves a part's blobs to the reclaim queue, in one trip. $1 version, $2 tenant, $3 due, $4 reason, $5 part.
 const RECLAIM_PART: &str = "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) \
@@ -27,26 +22,6 @@ fn find<'q>(bucket: &'q BucketName, key: &'q ObjectKey, upload: UploadId) -> sup
     sqlx::query(sql::UPLOAD).bind(bucket.as_str()).bind(key.as_bytes()).bind(upload.as_bytes().to_vec())
 }
 
-fn decode_lookup(row: Option<&SqliteRow>, tenant: TenantCode) -> Result<UploadLookup, IndexError> {
-    let Some(row) = row else { return Ok(UploadLookup::NoBucket) };
-    if !is_owner(row, tenant)? {
-        return Ok(UploadLookup::NotYours);
-    }
-    if is_absent(row, "upload_id")? {
-        return Ok(UploadLookup::NoUpload);
-    }
-    if value::<i64>(row, "state")? != COMPLETED {
-        return Ok(UploadLookup::Open(Box::new(decode::upload(row)?)));
-    }
-    Ok(UploadLookup::Completed(Box::new(CompletedUpload {
-        version: id(row, "u_version_id")?,
-        etag: text(row, "completed_etag")?,
-        seq: Sequence(number(row, "completed_seq")?),
-        completed: moment(row, "completed_ms")?,
-        row: if is_absent(row, "version_id")? { None } else { Some(decode::version(row)?) },
-    })))
-}
-
 pub(super) async fn lookup(
     readers: &Readers,
     tenant: TenantCode,
@@ -54,7 +29,7 @@ pub(super) async fn lookup(
     key: &ObjectKey,
     upload: UploadId,
 ) -> Result<UploadLookup, IndexError> {
-    decode_lookup(readers.row(find(bucket, key, upload)).await?.as_ref(), tenant)
+    answers::upload(readers.row(find(bucket, key, upload)).await?.as_ref(), tenant)
 }
 
 /// [`crate::index::Index::create_upload`].
@@ -72,9 +47,15 @@ impl Mutation for Create {
             return Ok(CreateUpload::NotYours);
         }
         let found = tx.row(find(&new.bucket, &new.key, new.upload)).await?;
-        if let UploadLookup::Open(_) | UploadLookup::Completed(_) = decode_lookup(found.as_ref(), new.tenant)?
+        if let UploadLookup::Open(_) | UploadLookup::Completed(_) =
+            answers::upload(found.as_ref(), new.tenant)?
         {
             return Ok(CreateUpload::Created);
+        }
+        let max = u64::from(tx.uploads_per_tenant_max);
+        let count = sqlx::query(sql::UPLOADS_COUNT).bind(&new.tenant.as_bytes()[..]).bind(to_signed(max)?);
+        if tx.row(count).await?.as_ref().map_or(Ok(0), |row| number(row, "count"))? >= max {
+            return Ok(CreateUpload::TooMany);
         }
         let insert = sqlx::query(sql::UPLOAD_INSERT)
             .bind(&new.upload.as_bytes()[..])
@@ -184,7 +165,7 @@ impl Mutation for Complete {
             Found::Yes(target) => target,
         };
         let found = tx.row(find(&new.bucket, &new.key, self.upload)).await?;
-        let upload = match decode_lookup(found.as_ref(), new.tenant)? {
+        let upload = match answers::upload(found.as_ref(), new.tenant)? {
             UploadLookup::Open(upload) => upload,
             UploadLookup::Completed(done) => return Ok(CompleteOutcome::AlreadyCompleted(done)),
             UploadLookup::NoUpload => return Ok(CompleteOutcome::NoUpload),
@@ -259,7 +240,7 @@ impl Mutation for Abort {
 
     async fn apply(self, tx: &mut Tx) -> Result<AbortOutcome, IndexError> {
         let found = tx.row(find(&self.bucket, &self.key, self.upload)).await?;
-        let upload: Box<Upload> = match decode_lookup(found.as_ref(), self.tenant)? {
+        let upload: Box<Upload> = match answers::upload(found.as_ref(), self.tenant)? {
             UploadLookup::Open(upload) => upload,
             UploadLookup::Completed(_) => return Ok(AbortOutcome::AlreadyCompleted),
             UploadLookup::NoUpload => return Ok(AbortOutcome::NoUpload),
@@ -303,18 +284,7 @@ pub(super) async fn list_parts(
         .bind(i64::from(after))
         .bind(i64::from(limit) + 1);
     let rows = readers.rows(query).await?;
-    let Some(first) = rows.first() else { return Ok(ListParts::NoBucket) };
-    if !is_owner(first, tenant)? {
-        return Ok(ListParts::NotYours);
-    }
-    if is_absent(first, "state")? || value::<i64>(first, "state")? == COMPLETED {
-        return Ok(ListParts::NoUpload);
-    }
-    if is_absent(first, "number")? {
-        return Ok(ListParts::Page(PartsPage::default()));
-    }
-    let parts = rows.iter().take(usize::from(limit)).map(decode::part).collect::<Result<_, _>>()?;
-    Ok(ListParts::Page(PartsPage { parts, more: limit > 0 && rows.len() > usize::from(limit) }))
+    answers::parts(&rows, tenant, limit)
 }
 
 pub(super) async fn parts(
@@ -345,34 +315,14 @@ pub(super) async fn list_uploads(
     after: Option<(&str, Option<UploadId>)>,
     limit: u16,
 ) -> Result<ListUploads, IndexError> {
-    let marker = after.map_or("", |(key, _)| key).as_bytes();
-    let lower = prefix.as_bytes().max(marker);
-    // Greater than every identifier: all of the marker's key is past.
-    let past_all = vec![0xff; 17];
-    let past = after.and_then(|(_, upload)| upload).map_or(past_all, |upload| upload.as_bytes().to_vec());
+    let (lower, marker, past) = answers::uploads_after(prefix, after);
     let query = sqlx::query(sql::UPLOADS)
         .bind(bucket.as_str())
         .bind(lower)
-        .bind(super::list::past_prefix(prefix))
+        .bind(answers::past_prefix(prefix))
         .bind(marker)
         .bind(past)
         .bind(i64::from(limit) + 1);
     let rows = readers.rows(query).await?;
-    let Some(first) = rows.first() else { return Ok(ListUploads::NoBucket) };
-    if !is_owner(first, tenant)? {
-        return Ok(ListUploads::NotYours);
-    }
-    if is_absent(first, "key")? {
-        return Ok(ListUploads::Page(UploadsPage::default()));
-    }
-    let entry = |row: &SqliteRow| {
-        Ok::<_, IndexError>(UploadEntry {
-            key: key(row, "key")?,
-            upload: id(row, "upload_id")?,
-            class: text(row, "class")?,
-            created: moment(row, "created_ms")?,
-        })
-    };
-    let uploads = rows.iter().take(usize::from(limit)).map(entry).collect::<Result<_, _>>()?;
-    Ok(ListUploads::Page(UploadsPage { uploads, more: limit > 0 && rows.len() > usize::from(limit) }))
+    answers::uploads(&rows, tenant, limit)
 }

@@ -2,14 +2,15 @@
 
 use sqlx::sqlite::SqliteRow;
 
-use super::decode::{id, is_absent, is_owner, key, number, reason_code, text, to_signed, value, version};
+use super::decode::{id, is_absent, is_owner, number, reason_code, to_signed, value};
 use super::reader::Readers;
 use super::writer::{Mutation, Tx};
+use crate::index::answers;
 use crate::index::{
     DeleteMany, DeleteOutcome, IndexError, Lookup, NamedVersion, NewBlob, NewVersion, Precondition,
     PutOutcome, ReclaimReason, Sequence, sql,
 };
-use crate::model::{BucketName, ETag, ObjectKey, TenantCode, Timestamp, VersionId};
+use crate::model::{BucketName, ObjectKey, TenantCode, Timestamp, VersionId};
 
 /// What a version's commit writes, in one trip to the connection's thread: a trip costs more than a statement. `SQLite`
 /// shares the numbered values among the statements of a script.
@@ -49,29 +50,15 @@ pub(super) async fn lookup(
     key: &ObjectKey,
 ) -> Result<Lookup, IndexError> {
     let query = sqlx::query(sql::LOOKUP).bind(bucket.as_str()).bind(key.as_bytes());
-    let Some(row) = readers.row(query).await? else { return Ok(Lookup::NoBucket) };
-    if !is_owner(&row, tenant)? {
-        return Ok(Lookup::NotYours);
-    }
-    if is_absent(&row, "version_id")? {
-        return Ok(Lookup::NoKey);
-    }
-    Ok(Lookup::Found(Box::new(version(&row)?)))
+    answers::lookup(readers.row(query).await?.as_ref(), tenant)
 }
 
 pub(super) async fn by_id(
     readers: &Readers,
     version_id: VersionId,
 ) -> Result<Option<NamedVersion>, IndexError> {
-    let Some(row) = readers.row(sqlx::query(sql::VERSION).bind(&version_id.as_bytes()[..])).await? else {
-        return Ok(None);
-    };
-    Ok(Some(NamedVersion {
-        tenant: id(&row, "owner")?,
-        bucket: text(&row, "name")?,
-        key: key(&row, "key")?,
-        row: version(&row)?,
-    }))
+    let query = sqlx::query(sql::VERSION).bind(&version_id.as_bytes()[..]);
+    readers.row(query).await?.as_ref().map(answers::named).transpose()
 }
 
 /// A version that is about to go.
@@ -203,11 +190,7 @@ impl Target {
 
     /// What the precondition objects to, if anything.
     pub(super) fn objection(&self, precondition: &Precondition) -> Option<PutOutcome> {
-        match (precondition, &self.head_etag) {
-            (Precondition::IfMatch(_) | Precondition::IfMatchStar, None) => Some(PutOutcome::NoSuchKey),
-            (precondition, head) if holds(precondition, head.as_deref()) => None,
-            _ => Some(PutOutcome::PreconditionFailed),
-        }
+        answers::objection(precondition, self.head_etag.as_deref())
     }
 
     /// Makes `new` the current version; answers its sequence and whether it replaced another.
@@ -249,15 +232,6 @@ impl Target {
         }
         insert_blobs(tx, new.version, 0, &new.blobs, 1).await?;
         Ok((seq, replaced))
-    }
-}
-
-fn holds(precondition: &Precondition, head: Option<&str>) -> bool {
-    match precondition {
-        Precondition::None => true,
-        Precondition::IfNoneMatchStar => head.is_none(),
-        Precondition::IfMatchStar => head.is_some(),
-        Precondition::IfMatch(etag) => head == Some(ETag::as_str(etag)),
     }
 }
 
@@ -321,7 +295,7 @@ async fn delete(
     }
     let bucket_no: i64 = value(&row, "bucket_no")?;
     let Some(old) = Old::decode(&row)? else { return Ok(DeleteOutcome::NoKey) };
-    if !holds(precondition, Some(value(&row, "head_etag")?)) {
+    if !answers::holds(precondition, Some(value(&row, "head_etag")?)) {
         return Ok(DeleteOutcome::PreconditionFailed);
     }
     let version = old.version;

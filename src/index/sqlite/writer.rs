@@ -53,6 +53,7 @@ pub(super) struct Tx {
     pub(super) reclaim_delay: Duration,
     /// Buckets of one tenant.
     pub(super) buckets_per_tenant_max: u32,
+    pub(super) uploads_per_tenant_max: u32,
 }
 
 impl Tx {
@@ -306,6 +307,7 @@ impl Writer {
             statements: Arc::clone(&self.statements),
             reclaim_delay: self.options.reclaim_delay,
             buckets_per_tenant_max: self.options.buckets_per_tenant_max,
+            uploads_per_tenant_max: self.options.uploads_per_tenant_max,
         }
     }
 

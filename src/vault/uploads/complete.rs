@@ -5,14 +5,15 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 
-use crate::envelope::{BlobEntry, Part};
+use crate::envelope::{self, BlobEntry};
 use crate::index::{
     CompleteOutcome, CompletedUpload, IndexError, NewVersion, PartRow, Precondition, UploadLookup,
 };
 use crate::model::{BucketName, Checksum, ETag, ObjectKey, UploadId};
 
-use super::super::cut::Feed;
+use super::super::cut::{Feed, HEAD_BYTES, Held};
 use super::super::debris::Debris;
+use super::super::memory::Lease;
 use super::super::sealing::{manifest_of, new_blobs, register_version, to_sealed};
 use super::super::source::Source;
 use super::super::{Decided, Vault, VaultError, WriteError, Written};
@@ -27,6 +28,28 @@ const OBJECT_BYTES_MAX: u64 = 5 << 40;
 
 /// Where padding blobs stand: behind every part there can be.
 const PADDING_ORDINAL: u32 = 10_001 * ORDINALS_PER_PART;
+
+/// Parts whose rows are in memory at a time: 79 trips to the index for the 10,000 that an upload may have.
+const PARTS_AT_ONCE: usize = 128;
+
+/// Descriptors opened before others' work comes between: a millisecond's, if they are of many blobs.
+const OPENED_AT_ONCE: usize = 16;
+
+/// What a blob takes until its list is stored: its entry, the same encoded, sealed, and on its way to the store, each some
+/// 110 bytes, and the room by which a growing list is ahead.
+const ENTRY_BYTES: u64 = 640;
+
+/// What a part takes beside: as the client names it, as it was found, as the manifest says it, with a checksum each time.
+const PART_BYTES: u64 = 1024;
+
+/// A descriptor while it is open: sealed, clear, and decoded.
+const DESCRIPTOR_TIMES: u64 = 4;
+
+/// Memory taken for `parts` before their rows are read: enough for two blobs each, which is 16 MiB, and for the descriptors of
+/// those that are open at a time.
+fn first_guess_bytes(parts: usize) -> u64 {
+    parts as u64 * (PART_BYTES + 2 * ENTRY_BYTES) + parts.min(PARTS_AT_ONCE) as u64 * 4096
+}
 
 /// A part as the client names it in Complete.
 #[derive(Clone, Debug)]
@@ -81,18 +104,18 @@ impl Vault {
             UploadLookup::NotYours => return Err(VaultError::NotYours),
         };
         let opened = self.open_upload_row(decided, row).await?;
-        let chosen = self.chosen(&opened, upload, &completion).await?;
+        let (chosen, _lease) = self.chosen_in_memory(decided, &opened, upload, &completion).await?;
         let facts = UploadFacts {
             class: opened.row.class.clone(),
             kms_key_id: opened.sealing.kms_key_id(),
             checksum: opened.descriptor.checksum(),
         };
-        let parts: Vec<Whole> = chosen.iter().map(Chosen::whole).collect();
+        let parts: Vec<Whole> = chosen.parts.iter().map(Part::whole).collect();
         let checksums = whole(&facts, &parts)?;
+        let tags = chosen.parts.iter().map(|part| (part.number, part.etag.clone())).collect();
         let mut debris = Debris::of(decided.tenant_code(), &self.sweeper);
-        let new = self.joined(decided, &opened, &chosen, &checksums, &mut debris).await?;
+        let new = self.joined(decided, &opened, chosen, &checksums, &mut debris).await?;
         let etag = new.etag.clone();
-        let tags = chosen.iter().map(|part| (part.row.number, part.row.etag.clone())).collect();
         let version = new.version;
         if let Some(done) = self.commit_complete(upload, tags, new, completion.precondition).await? {
             return replayed(done);
@@ -101,45 +124,75 @@ impl Vault {
         Ok(Written { version, etag, class: facts.class, kms_key_id: facts.kms_key_id, checksums })
     }
 
-    /// The rows and sealed descriptors of the parts that were named, each checked against what the client says of it.
+    /// [`Vault::chosen`] with memory for all that follows from it.
+    ///
+    /// How many blobs the parts have is known only when they are read, and whoever holds memory may not wait for more: so
+    /// what was read is thrown away and begun again with more, at most a few times.
+    async fn chosen_in_memory(
+        &self,
+        decided: &Decided,
+        opened: &OpenedUpload,
+        upload: UploadId,
+        completion: &Completion,
+    ) -> Result<(Chosen, Lease), VaultError> {
+        let memory = &self.parts.memory;
+        let padding = if self.treatment(opened.row.class_code)?.hides_length {
+            self.parts.settings.blob_bytes_max + HEAD_BYTES
+        } else {
+            0
+        };
+        let mut bytes = padding + first_guess_bytes(completion.parts.len());
+        loop {
+            let lease = memory.lease_most(decided, bytes).await?;
+            // Cut to what a tenant may hold at all: it is alone then, and no second try gives it more.
+            let room = if lease.units() < bytes { u64::MAX } else { bytes - padding };
+            match self.chosen(opened, upload, completion, room).await? {
+                Some(chosen) => return Ok((chosen, lease)),
+                None => bytes = bytes.saturating_mul(4),
+            }
+        }
+    }
+
+    /// The rows and sealed descriptors of the parts that were named, each checked against what the client says of it, a few at
+    /// a time. `None` if they take more memory than `room_bytes`.
     async fn chosen(
         &self,
         opened: &OpenedUpload,
         upload: UploadId,
         completion: &Completion,
-    ) -> Result<Vec<Chosen>, VaultError> {
+        room_bytes: u64,
+    ) -> Result<Option<Chosen>, VaultError> {
         let named = &completion.parts;
         if named.windows(2).any(|pair| pair[0].number >= pair[1].number) {
             return Err(VaultError::InvalidPartOrder);
         }
-        let numbers: Vec<u16> = named.iter().map(|part| part.number).collect();
-        let rows = self.parts.index.parts(upload, &numbers).await?;
-        let rows: HashMap<u16, &PartRow> = rows.iter().map(|row| (row.number, row)).collect();
-        let mut chosen = Vec::with_capacity(named.len());
-        for (place, part) in named.iter().enumerate() {
-            let invalid = VaultError::InvalidPart { number: part.number };
-            let row = rows.get(&part.number).copied().filter(|row| row.etag.as_str() == part.etag);
-            let Some(row) = row else { return Err(invalid) };
-            let descriptor = PartDescriptor::open(&row.descriptor, &opened.sealing, upload, row)?;
-            let checksums = descriptor.checksums();
-            if let Some(said) = &part.checksum
-                && !checksums.iter().any(|c| c.algorithm == said.algorithm && c.digest == said.digest)
-            {
-                return Err(invalid);
+        let last = named.last().map(|part| part.number);
+        let mut chosen = Chosen { parts: Vec::with_capacity(named.len()), entries: Vec::new() };
+        for some in named.chunks(PARTS_AT_ONCE) {
+            let numbers: Vec<u16> = some.iter().map(|part| part.number).collect();
+            let rows = self.parts.index.parts(upload, &numbers).await?;
+            let descriptors: u64 = rows.iter().map(|row| row.descriptor.len() as u64).sum();
+            let rows: HashMap<u16, &PartRow> = rows.iter().map(|row| (row.number, row)).collect();
+            for (place, part) in some.iter().enumerate() {
+                if place % OPENED_AT_ONCE == 0 {
+                    // Each is a decryption and a JSON document: others' requests come between.
+                    tokio::task::yield_now().await;
+                }
+                let row = rows.get(&part.number).copied();
+                chosen.add(opened, upload, part, row, Some(part.number) == last)?;
             }
-            if row.size < PART_BYTES_MIN && place + 1 < named.len() {
-                return Err(VaultError::PartTooSmall { number: part.number });
+            if chosen.memory_bytes() + DESCRIPTOR_TIMES * descriptors > room_bytes {
+                return Ok(None);
             }
-            chosen.push(Chosen { row: row.clone(), entries: descriptor.entries()?, checksums });
         }
-        let total: u64 = chosen.iter().map(|part| part.row.size).sum();
+        let total = chosen.size();
         if total > OBJECT_BYTES_MAX {
             return Err(VaultError::TooLarge);
         }
         if completion.size_bytes.is_some_and(|said| said != total) {
             return Err(VaultError::WholeMismatch { what: "length" });
         }
-        Ok(chosen)
+        Ok(Some(chosen))
     }
 
     /// Seals and stores the version record that lists the chosen parts' blobs, and padding behind them if the class hides
@@ -148,18 +201,17 @@ impl Vault {
         &self,
         decided: &Decided,
         opened: &OpenedUpload,
-        chosen: &[Chosen],
+        chosen: Chosen,
         checksums: &[Checksum],
         debris: &mut Debris,
     ) -> Result<NewVersion, VaultError> {
         let row = &opened.row;
-        let size: u64 = chosen.iter().map(|part| part.row.size).sum();
-        let etag = ETag::random_multipart(self.entropy(), chosen.len())?;
+        let size = chosen.size();
+        let etag = ETag::random_multipart(self.entropy(), chosen.parts.len())?;
         let mut manifest = manifest_of(&opened.descriptor.meta(), &etag, register_version(decided));
         manifest.checksums = checksums.iter().map(to_sealed).collect();
-        manifest.parts = chosen.iter().map(Chosen::part).collect();
-        let mut entries: Vec<BlobEntry> =
-            chosen.iter().flat_map(|part| part.entries.iter().copied()).collect();
+        manifest.parts = chosen.parts.iter().map(Part::sealed).collect();
+        let mut entries = chosen.entries;
         let padding = self.padding_blobs(decided, opened, size, debris).await?;
         let mut blobs = new_blobs(&padding);
         entries.extend(padding);
@@ -198,7 +250,10 @@ impl Vault {
         }
         let cut = self.cut_of(0, padding)?;
         let mut feed = Feed::new(Nothing);
-        match self.cut(decided, &mut feed, &opened.sealing, &cut, PADDING_ORDINAL, debris).await {
+        match self
+            .cut(decided, &mut feed, &opened.sealing, &cut, PADDING_ORDINAL, debris, Held::OneBlob)
+            .await
+        {
             Ok(entries) => Ok(entries),
             Err(WriteError::Vault(error)) => Err(error),
             Err(WriteError::Body(never)) => match never {},
@@ -257,22 +312,66 @@ fn replayed(done: CompletedUpload) -> Result<Written, VaultError> {
     })
 }
 
-/// A part that was named and found.
+/// The parts that were named and found, and all their blobs in order.
 struct Chosen {
-    row: PartRow,
+    parts: Vec<Part>,
     entries: Vec<BlobEntry>,
+}
+
+/// A part that was named and found.
+struct Part {
+    number: u16,
+    etag: ETag,
+    size: u64,
     checksums: Vec<Checksum>,
 }
 
 impl Chosen {
-    fn whole(&self) -> Whole {
-        Whole { size_bytes: self.row.size, checksums: self.checksums.clone() }
+    /// Adds a part, if `row` is what the client says of it.
+    fn add(
+        &mut self,
+        opened: &OpenedUpload,
+        upload: UploadId,
+        named: &ChosenPart,
+        row: Option<&PartRow>,
+        is_last: bool,
+    ) -> Result<(), VaultError> {
+        let invalid = VaultError::InvalidPart { number: named.number };
+        let row = row.filter(|row| row.etag.as_str() == named.etag);
+        let Some(row) = row else { return Err(invalid) };
+        let descriptor = PartDescriptor::open(&row.descriptor, &opened.sealing, upload, row)?;
+        let checksums = descriptor.checksums();
+        if let Some(said) = &named.checksum
+            && !checksums.iter().any(|c| c.algorithm == said.algorithm && c.digest == said.digest)
+        {
+            return Err(invalid);
+        }
+        if row.size < PART_BYTES_MIN && !is_last {
+            return Err(VaultError::PartTooSmall { number: named.number });
+        }
+        self.entries.extend(descriptor.entries()?);
+        self.parts.push(Part { number: row.number, etag: row.etag.clone(), size: row.size, checksums });
+        Ok(())
     }
 
-    fn part(&self) -> Part {
-        Part {
-            number: self.row.number,
-            plaintext_bytes: self.row.size,
+    fn size(&self) -> u64 {
+        self.parts.iter().map(|part| part.size).sum()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        PART_BYTES * self.parts.len() as u64 + ENTRY_BYTES * self.entries.len() as u64
+    }
+}
+
+impl Part {
+    fn whole(&self) -> Whole {
+        Whole { size_bytes: self.size, checksums: self.checksums.clone() }
+    }
+
+    fn sealed(&self) -> envelope::Part {
+        envelope::Part {
+            number: self.number,
+            plaintext_bytes: self.size,
             checksums: self.checksums.iter().map(to_sealed).collect(),
         }
     }

@@ -252,6 +252,8 @@ fn wrong_usage_ends_with_2_and_every_verb_explains_itself() {
         &["serve", "--config", "x", "--region", "Not A Region"],
         &["tenant"],
         &["tenant", "create", "a"],
+        &["tenant", "weight", "lyon", "0", "--region", "fr"],
+        &["tenant", "weight", "lyon", "17", "--region", "fr"],
         &["credential", "disable", "not-a-key", "--region", "fr"],
         &["bucket", "rule", "a", "b", "--region", "fr"],
         &["where", "--region", "fr"],
@@ -273,6 +275,7 @@ fn wrong_usage_ends_with_2_and_every_verb_explains_itself() {
         &["tenant"],
         &["tenant", "create"],
         &["tenant", "suspend"],
+        &["tenant", "weight"],
         &["credential"],
         &["credential", "rotate"],
         &["bucket", "rule"],
@@ -330,15 +333,22 @@ async fn tenants_and_credentials_are_made_listed_and_disabled_and_the_log_has_it
     installed.json(&["tenant", "suspend", "lyon"]);
     assert!(installed.json(&["tenant", "show", "lyon"]).to_string().contains("suspended"));
     installed.json(&["tenant", "resume", "lyon"]);
+    installed.json(&["tenant", "weight", "lyon", "4"]);
+    assert_eq!(installed.json(&["tenant", "show", "lyon"])[0]["weight"], 4);
 
     let verified = installed.json(&["audit", "verify"]);
     assert_eq!(verified["findings"], serde_json::json!([]));
     assert_eq!(verified["decisions"], verified["completions"]);
     let log = installed.state().join("audit/00000000000000000001.jsonl");
     let text = std::fs::read_to_string(&log).unwrap();
-    for operation in
-        ["tenant.create", "credential.create", "credential.rotate", "credential.disable", "tenant.suspend"]
-    {
+    for operation in [
+        "tenant.create",
+        "credential.create",
+        "credential.rotate",
+        "credential.disable",
+        "tenant.suspend",
+        "tenant.weight",
+    ] {
         assert!(text.contains(operation), "{operation}");
     }
     std::fs::write(&log, text.replacen("tenant.create", "tenant.delete", 1)).unwrap();

@@ -68,3 +68,24 @@ async fn sixty_four_kib_of_sixty_four_mib_cost_one_store_request_and_two_segment
     assert_eq!(listed.unwrap().contents()[0].size(), Some(64 << 20));
     assert_eq!(cost.store(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_costs_one_question_and_one_commit() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let begun = clinic.s3.create_multipart_upload().bucket("clinic").key("big").send().await.unwrap();
+    let id = begun.upload_id.unwrap();
+    for number in 1..=3 {
+        let part = clinic.s3.upload_part().bucket("clinic").key("big").upload_id(&id).part_number(number);
+        let (stored, cost) = asked(&world, part.body(noise(9, 70_000).into()).send()).await;
+        stored.unwrap();
+        assert_eq!((cost.puts, cost.index), (1, 2), "part {number}: {cost:?}");
+    }
+    // What was remembered of it does not outlive it.
+    clinic.s3.abort_multipart_upload().bucket("clinic").key("big").upload_id(&id).send().await.unwrap();
+    let late = clinic.s3.upload_part().bucket("clinic").key("big").upload_id(&id).part_number(4);
+    assert_eq!(
+        super::refusal(late.body(b"late".to_vec().into()).send().await),
+        super::is(404, "NoSuchUpload")
+    );
+}

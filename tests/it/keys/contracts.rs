@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use terroir::keys::testing::{KmsHarness, MemoryKeyStore, ScriptedKms, kms_contract, store_contract};
-use terroir::keys::{DESTRUCTION_WAIT_MIN, LocalFileKms, RootRef, RootState, SqliteKeyStore};
+use terroir::keys::{
+    DESTRUCTION_WAIT_MIN, KekSpec, LocalFileKms, PostgresKeyStore, Ring, RingParts, RingSettings, RootRef,
+    RootScope, RootState, SqliteKeyStore, StoreError,
+};
 use terroir::model::{Clock, ManualClock, SystemEntropy, Timestamp};
 
 struct Files {
@@ -98,6 +101,76 @@ async fn sqlite_keeps_the_key_store_contract() {
     let (one, two) = tokio::join!(SqliteKeyStore::open(&path), SqliteKeyStore::open(&path));
     let rules = store_contract(&one.unwrap(), &two.unwrap()).await;
     println!("contract key-store × sqlite: {rules} rules");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_keeps_the_key_store_contract() {
+    let database = crate::support::postgres::shared().database().await;
+    let clock = ManualClock::at(Timestamp::from_seconds(1_000));
+    let open = || PostgresKeyStore::open(database.address(), &clock);
+    let (one, two) = tokio::join!(open(), open());
+    let rules = store_contract(&one.unwrap(), &two.unwrap()).await;
+    println!("contract key-store × postgres: {rules} rules");
+    database.run("INSERT INTO terroir_keys.migrations (version, applied_ms) VALUES (9, 0)").await;
+    let refused = open().await;
+    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 9, known: 1 })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_store_that_would_lose_what_it_acknowledged_is_refused() {
+    let database = crate::support::postgres::shared().database().await;
+    database.run(&format!("ALTER DATABASE {} SET synchronous_commit = off", database.name)).await;
+    let clock = ManualClock::at(Timestamp::from_seconds(1_000));
+    let refused = PostgresKeyStore::open(database.address(), &clock).await;
+    assert!(
+        matches!(&refused, Err(StoreError::Demand(demand)) if demand.setting == "synchronous_commit"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_that_mint_one_key_at_once_end_with_one() {
+    let database = crate::support::postgres::shared().database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_seconds(1_000)));
+    let mut rings = Vec::new();
+    for _ in 0..4 {
+        let roots = folder.path().join("roots");
+        let kms = LocalFileKms::open(roots, String::from("FR"), Arc::clone(&clock), Arc::new(SystemEntropy))
+            .unwrap();
+        let store = PostgresKeyStore::open(database.address(), &*clock).await.unwrap();
+        let parts = RingParts {
+            kms: Arc::new(kms),
+            store: Arc::new(store),
+            clock: Arc::clone(&clock),
+            entropy: Arc::new(SystemEntropy),
+        };
+        let settings = RingSettings::new("test".parse().unwrap(), "fr".parse().unwrap());
+        rings.push(Ring::open(parts, settings, &[]).await.unwrap());
+    }
+    let spec = KekSpec {
+        class: terroir::model::ClassCode(3),
+        root: RootScope::Tenant,
+        ttl: Duration::from_mins(5),
+        stale: Duration::from_mins(5),
+    };
+    for n in 0..8 {
+        let tenant = terroir::model::TenantCode::from_bytes([n; 16]);
+        let minting: Vec<_> = rings
+            .iter()
+            .map(|ring| {
+                let (ring, spec) = (ring.clone(), spec.clone());
+                tokio::spawn(async move { ring.current(tenant, &spec).await.unwrap() })
+            })
+            .collect();
+        let mut keys = Vec::new();
+        for minted in minting {
+            let handle = minted.await.unwrap();
+            keys.push((handle.id(), handle.epoch(), handle.key().expose().to_owned()));
+        }
+        keys.dedup();
+        assert_eq!(keys.len(), 1, "one key, and the same bytes of it, whoever made it");
+    }
 }
 
 #[tokio::test]

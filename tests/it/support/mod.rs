@@ -1,4 +1,6 @@
 //! What several integration tests share.
 
 pub(crate) mod certificate;
+pub(crate) mod postgres;
+pub(crate) mod relay;
 pub(crate) mod seaweed;

@@ -1,33 +1,38 @@
-//! The one address that the S3 driver may talk to, as parsed from the region's file.
+//! The one address that a connector may talk to, as parsed from the region's file.
 
 use http::Uri;
 
 /// What makes the endpoint unusable before anything is sent.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EndpointError {
+pub enum EndpointError {
+    /// Not of the form.
     #[error("the endpoint is not of the form https://host[:port]")]
     Malformed,
+    /// No TLS to another machine.
     #[error("an endpoint without TLS is allowed on loopback addresses only")]
     ClearText,
+    /// The file of CA certificates.
     #[error("the CA certificates cannot be read")]
     Roots(#[source] rustls::pki_types::pem::Error),
+    /// Nobody would be trusted.
     #[error("there is no usable CA certificate")]
     NoRoots,
+    /// rustls refuses the set-up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
 }
 
-/// The one place the driver talks to.
+/// The one place a connector talks to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) tls: bool,
+pub struct Endpoint {
+    tls: bool,
     host: String,
     port: u16,
 }
 
 impl Endpoint {
     /// Parses `https://host[:port]`, or `http://` with a loopback address.
-    pub(super) fn parse(text: &str) -> Result<Self, EndpointError> {
+    pub fn parse(text: &str) -> Result<Self, EndpointError> {
         let uri: Uri = text.parse().map_err(|_| EndpointError::Malformed)?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
@@ -51,29 +56,34 @@ impl Endpoint {
     }
 
     /// The same service under `bucket.host`, for buckets addressed by host.
-    pub(super) fn with_bucket_host(&self, bucket: &str) -> Self {
+    pub fn with_bucket_host(&self, bucket: &str) -> Self {
         Self { host: format!("{bucket}.{}", self.host), ..self.clone() }
     }
 
+    /// Whether TLS is spoken.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
+    }
+
     /// The host, for reports.
-    pub(super) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// As the SDK needs it; the default port is left out, because it is part of what is signed.
-    pub(super) fn url(&self) -> String {
+    /// `scheme://host[:port]`; the default port is left out, because it is part of what S3 signs.
+    pub fn url(&self) -> String {
         let (scheme, default) = if self.tls { ("https", 443) } else { ("http", 80) };
         let port = if self.port == default { String::new() } else { format!(":{}", self.port) };
         format!("{scheme}://{}{port}", self.host)
     }
 
     /// Name or address, and port, as a connection needs them: without the brackets of an IPv6 address.
-    pub(super) fn address(&self) -> (&str, u16) {
+    pub fn address(&self) -> (&str, u16) {
         (self.host.trim_start_matches('[').trim_end_matches(']'), self.port)
     }
 
     /// Whether a request may go there.
-    pub(super) fn admits(&self, uri: &Uri) -> bool {
+    pub fn admits(&self, uri: &Uri) -> bool {
         let scheme = if self.tls { "https" } else { "http" };
         let port = uri.port_u16().unwrap_or(if self.tls { 443 } else { 80 });
         uri.scheme_str() == Some(scheme)

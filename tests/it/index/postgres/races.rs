@@ -1,0 +1,309 @@
+//! Several replicas on one database, all at once on the same few things.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use terroir::index::{
+    AbortOutcome, BlobStanding, CompleteOutcome, DeleteBucket, DeleteOutcome, Index, IndexError, NewVersion,
+    PostgresIndex, Precondition, PutOutcome, PutPart, ReclaimReason, Sequence,
+};
+use terroir::model::{ETag, Entropy, SystemEntropy};
+
+use super::super::fixture::*;
+use super::open;
+use crate::support::postgres::{Database, shared};
+
+async fn replicas(database: &Database, count: usize) -> Vec<Arc<PostgresIndex>> {
+    let mut replicas = Vec::new();
+    for _ in 0..count {
+        replicas.push(Arc::new(open(database).await));
+    }
+    replicas
+}
+
+fn random(below: u32) -> u32 {
+    let mut bytes = [0; 4];
+    SystemEntropy.fill(&mut bytes).unwrap();
+    u32::from_be_bytes(bytes) % below
+}
+
+/// What one successful change did to a key: what it found there, what it left, when.
+#[derive(Clone, Debug)]
+struct Won {
+    text: String,
+    before: Option<ETag>,
+    after: Option<NewVersion>,
+    seq: Sequence,
+}
+
+/// Reads a key and changes it on the condition that it still is what was read.
+async fn contend(index: &PostgresIndex, text: &str) -> Option<Won> {
+    let before = found(index, "records", text).await.map(|row| row.etag);
+    let condition = before.clone().map_or(Precondition::IfNoneMatchStar, Precondition::IfMatch);
+    let won = |after, seq| Some(Won { text: text.to_owned(), before: before.clone(), after, seq });
+    if before.is_some() && random(4) == 0 {
+        return match index.delete(OURS, &bucket("records"), &key(text), condition, NOW).await.unwrap() {
+            DeleteOutcome::Deleted { seq, .. } => won(None, seq),
+            DeleteOutcome::PreconditionFailed | DeleteOutcome::NoKey => None,
+            other => panic!("{other:?}"),
+        };
+    }
+    let class = class(["health", "personal"][random(2) as usize]);
+    let new = NewVersion { class, size: u64::from(random(1000)), ..version("records", text) };
+    match index.commit_put(new.clone(), condition, NOW).await.unwrap() {
+        PutOutcome::Committed { seq, replaced } => {
+            assert_eq!(replaced, before.is_some());
+            won(Some(new), seq)
+        }
+        PutOutcome::PreconditionFailed | PutOutcome::NoSuchKey => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rivals_of_four_replicas_leave_one_history_per_key() {
+    const WRITERS: usize = 12;
+    const CHANGES: usize = 60;
+    let database = shared().database().await;
+    let replicas = replicas(&database, 4).await;
+    make_bucket(&*replicas[0], "records").await;
+    let tasks: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let index = Arc::clone(&replicas[writer % replicas.len()]);
+            tokio::spawn(async move {
+                let mut won = Vec::new();
+                for _ in 0..CHANGES {
+                    won.extend(contend(&index, ["a", "b", "c"][random(3) as usize]).await);
+                }
+                won
+            })
+        })
+        .collect();
+    let mut histories: BTreeMap<String, Vec<Won>> = BTreeMap::new();
+    let mut total = 0;
+    for task in tasks {
+        for won in task.await.unwrap() {
+            total += 1;
+            histories.entry(won.text.clone()).or_default().push(won);
+        }
+    }
+    assert!(total > CHANGES, "only {total} of {} changes won: no race", WRITERS * CHANGES);
+    println!("{total} of {} changes won", WRITERS * CHANGES);
+    let mut seqs = HashSet::new();
+    let (mut counted, mut retired) = (HashMap::new(), Vec::new());
+    for (text, history) in &mut histories {
+        history.sort_by_key(|won| won.seq);
+        let mut current: Option<NewVersion> = None;
+        for won in history.iter() {
+            assert!(seqs.insert(won.seq), "a sequence was given twice");
+            // In the order of sequences, each found what the one before left: one winner each time, nothing lost.
+            assert_eq!(won.before, current.as_ref().map(|new| new.etag.clone()), "of {text}");
+            retired.extend(current.iter().flat_map(|new| ids(&new.blobs)));
+            current.clone_from(&won.after);
+        }
+        let row = found(&*replicas[1], "records", text).await;
+        assert_eq!(row.as_ref().map(|row| row.version), current.as_ref().map(|new| new.version));
+        if let Some(new) = current {
+            let counter = counted.entry(new.class.clone()).or_insert((0, 0));
+            *counter = (counter.0 + 1, counter.1 + new.size);
+            assert_eq!(replicas[2].blob_standing(&ids(&new.blobs)).await.unwrap(), [BlobStanding::Live]);
+        }
+    }
+    let counters = replicas[3].counters(OURS).await.unwrap();
+    assert_eq!(
+        counters.into_iter().map(|c| (c.class, (c.objects, c.bytes))).collect::<HashMap<_, _>>(),
+        counted
+    );
+    let queued: HashSet<_> = queued(&*replicas[0]).await.into_iter().collect();
+    assert_eq!(
+        queued,
+        retired.into_iter().collect(),
+        "what was replaced waits to be deleted, and nothing else"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_one_key_without_a_condition_all_get_their_turn() {
+    let database = shared().database().await;
+    let replicas = replicas(&database, 3).await;
+    make_bucket(&*replicas[0], "records").await;
+    let tasks: Vec<_> = (0..36)
+        .map(|n| {
+            let index = Arc::clone(&replicas[n % 3]);
+            tokio::spawn(async move {
+                committed(index.commit_put(version("records", "hot"), Precondition::None, NOW).await.unwrap())
+            })
+        })
+        .collect();
+    let mut seqs = HashSet::new();
+    for task in tasks {
+        assert!(seqs.insert(task.await.unwrap()));
+    }
+    assert_eq!(replicas[0].reclaim_depth().await.unwrap(), 35);
+    assert_eq!(replicas[0].counters(OURS).await.unwrap()[0].objects, 1);
+    let last = found(&*replicas[0], "records", "hot").await.unwrap();
+    assert_eq!(Some(&last.seq), seqs.iter().max());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_is_given_up_or_live_never_both() {
+    let database = shared().database().await;
+    let replicas = replicas(&database, 2).await;
+    make_bucket(&*replicas[0], "records").await;
+    let (mut lived, mut died) = (0, 0);
+    for n in 0..60 {
+        let new = version("records", &format!("{n}"));
+        let given_up = ids(&new.blobs);
+        let (one, other) = (Arc::clone(&replicas[0]), Arc::clone(&replicas[1]));
+        let (again, blobs) = (new.clone(), given_up.clone());
+        let put = tokio::spawn(async move { one.commit_put(again, Precondition::None, NOW).await });
+        let give_up = tokio::spawn(async move {
+            other.enqueue_reclaim(blobs, OURS, NOW, ReclaimReason::FailedWrite).await.unwrap()
+        });
+        let (put, queued) = (put.await.unwrap(), give_up.await.unwrap());
+        let standing = replicas[0].blob_standing(&given_up).await.unwrap()[0];
+        let has_head = found(&*replicas[0], "records", new.key.as_str()).await.is_some();
+        match put {
+            Ok(PutOutcome::Committed { .. }) => {
+                lived += 1;
+                assert_eq!((queued, standing, has_head), (0, BlobStanding::Live, true));
+            }
+            Err(IndexError::Reclaimed) => {
+                died += 1;
+                assert_eq!((queued, standing, has_head), (1, BlobStanding::Reclaiming, false));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    println!("{lived} lived, {died} were given up first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_is_deleted_or_written_never_both() {
+    let database = shared().database().await;
+    let replicas = replicas(&database, 2).await;
+    for _ in 0..30 {
+        make_bucket(&*replicas[0], "records").await;
+        let (one, other) = (Arc::clone(&replicas[0]), Arc::clone(&replicas[1]));
+        let put = tokio::spawn(async move {
+            one.commit_put(version("records", "a"), Precondition::None, NOW).await.unwrap()
+        });
+        let delete =
+            tokio::spawn(async move { other.delete_bucket(&bucket("records"), OURS).await.unwrap() });
+        match (put.await.unwrap(), delete.await.unwrap()) {
+            (PutOutcome::Committed { .. }, DeleteBucket::NotEmpty) => {
+                let (name, a) = (bucket("records"), key("a"));
+                let gone = replicas[0].delete(OURS, &name, &a, Precondition::None, NOW).await.unwrap();
+                assert!(matches!(gone, DeleteOutcome::Deleted { .. }));
+                assert_eq!(
+                    replicas[0].delete_bucket(&bucket("records"), OURS).await.unwrap(),
+                    DeleteBucket::Deleted
+                );
+            }
+            (PutOutcome::NoBucket, DeleteBucket::Deleted) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(replicas[0].counters(OURS).await.unwrap(), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_part_belongs_to_the_upload_or_to_nothing() {
+    let database = shared().database().await;
+    let replicas = replicas(&database, 2).await;
+    make_bucket(&*replicas[0], "records").await;
+    for round in 0..40 {
+        let open = upload("records", "big");
+        replicas[0].create_upload(open.clone()).await.unwrap();
+        let (first, late) = (part(&open, 1), part(&open, 1 + round % 2));
+        replicas[0].put_part(OURS, &open.bucket, &open.key, first.clone(), NOW).await.unwrap();
+        let (one, other) = (Arc::clone(&replicas[0]), Arc::clone(&replicas[1]));
+        let (to_put, of) = (late.clone(), open.clone());
+        let put =
+            tokio::spawn(async move { one.put_part(OURS, &of.bucket, &of.key, to_put, NOW).await.unwrap() });
+        let (of, tag) = (open.clone(), first.etag.clone());
+        let is_abort = round % 4 < 2;
+        let end = tokio::spawn(async move {
+            if is_abort {
+                let aborted = other.abort_upload(OURS, &of.bucket, &of.key, of.upload, NOW).await.unwrap();
+                assert_eq!(aborted, AbortOutcome::Aborted);
+                return false;
+            }
+            let new = completion(&of, 10);
+            let chosen = vec![(1, tag)];
+            match other.complete_upload(of.upload, chosen, new, Precondition::None, NOW).await.unwrap() {
+                CompleteOutcome::Completed { .. } => true,
+                CompleteOutcome::InvalidPart { number: 1 } => false,
+                other => panic!("{other:?}"),
+            }
+        });
+        let (put, completed) = (put.await.unwrap(), end.await.unwrap());
+        let late_standing = replicas[0].blob_standing(&ids(&late.blobs)).await.unwrap();
+        let first_standing = replicas[0].blob_standing(&ids(&first.blobs)).await.unwrap();
+        match put {
+            // It came too late: its blobs are the caller's to give up.
+            PutPart::NoUpload => assert_eq!(late_standing, [BlobStanding::Unknown; 2]),
+            // Not chosen, or aborted with the rest.
+            PutPart::Stored { .. } if is_abort || completed => {
+                assert_eq!(late_standing, [BlobStanding::Reclaiming; 2]);
+            }
+            PutPart::Stored { .. } => assert_eq!(late_standing, [BlobStanding::Live; 2]),
+            other => panic!("{other:?}"),
+        }
+        let expected = if completed { BlobStanding::Live } else { BlobStanding::Reclaiming };
+        assert_eq!(first_standing, [expected; 2], "round {round}: {put:?}");
+        if completed {
+            replicas[0].delete(OURS, &open.bucket, &open.key, Precondition::None, NOW).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletions_of_overlapping_lists_delete_each_key_once() {
+    let database = shared().database().await;
+    let replicas = replicas(&database, 3).await;
+    make_bucket(&*replicas[0], "records").await;
+    let names: Vec<String> = (0..120).map(|n| format!("{n:03}")).collect();
+    for name in &names {
+        put(&*replicas[0], "records", name).await;
+    }
+    let tasks: Vec<_> = (0..9)
+        .map(|n| {
+            let index = Arc::clone(&replicas[n % 3]);
+            let mut keys: Vec<_> = names.iter().map(|name| key(name)).collect();
+            keys.rotate_left(n * 13);
+            if n % 2 == 0 {
+                keys.reverse();
+            }
+            tokio::spawn(async move { index.delete_many(OURS, &bucket("records"), keys, NOW).await.unwrap() })
+        })
+        .collect();
+    let mut deleted = 0;
+    for task in tasks {
+        let terroir::index::DeleteMany::Keys(outcomes) = task.await.unwrap() else { panic!() };
+        deleted += outcomes.iter().filter(|outcome| matches!(outcome, DeleteOutcome::Deleted { .. })).count();
+    }
+    assert_eq!(deleted, names.len());
+    assert_eq!(replicas[0].counters(OURS).await.unwrap(), []);
+    assert_eq!(replicas[0].reclaim_depth().await.unwrap(), names.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_of_several_replicas_has_no_more_buckets_than_allowed() {
+    let database = shared().database().await;
+    let replicas = replicas(&database, 3).await;
+    let tasks: Vec<_> = (0..12)
+        .map(|n| {
+            let index = Arc::clone(&replicas[n % 3]);
+            tokio::spawn(async move {
+                let made = index.create_bucket(&bucket(&format!("bucket-{n}")), OURS, None, NOW).await;
+                made.unwrap() == terroir::index::CreateBucket::Created
+            })
+        })
+        .collect();
+    let mut made = 0;
+    for task in tasks {
+        made += u32::from(task.await.unwrap());
+    }
+    assert_eq!(made, super::super::BUCKETS_MAX);
+}
