@@ -29,8 +29,8 @@ from world import STORE_BUCKET, Load, strays_of
 
 PORTS = netns.SERVICES
 READY_S = 60
-INDEX = "sqlite"  # or "postgres": a server in each namespace, over TLS
-TELEMETRY = False  # whether the product sends any: then its own collector must have heard it
+INDEX = "postgres"  # a server in each namespace, over TLS; or "sqlite"
+TELEMETRY = True  # whether the product sends any: then its own collector must have heard it
 
 
 class Authority:

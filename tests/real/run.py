@@ -19,6 +19,7 @@ import cases_admin  # noqa: F401  (registers its cases)
 import cases_clients  # noqa: F401
 import cases_corruption  # noqa: F401
 import cases_faults_host  # noqa: F401
+import cases_faults_index  # noqa: F401
 import cases_faults_kill  # noqa: F401
 import cases_faults_store  # noqa: F401
 import cases_kill  # noqa: F401
