@@ -28,21 +28,25 @@ def row(case, fault, ledger, seed, amplification=None, recovery_s=None, unasked=
     ledgers = ledger if isinstance(ledger, (list, tuple)) else [ledger]
     counts = {name: sum(one.counts[name] for one in ledgers) for name in ledgers[0].counts}
     made = {"case": case, "fault": fault, "seed": seed, "amplification": amplification, "recovery_s": recovery_s, **counts,
-            "unasked": list(unasked), "facts": facts}
+            "unasked": list(unasked), "facts": facts, "commit": commit()}
     with _lock:
         ROWS.append(made)
     return made
 
 
+def commit():
+    return subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
 def document(rows, seconds):
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    commits = sorted({one["commit"] for one in rows})
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     day = datetime.datetime.now(datetime.timezone.utc).date()
     lines = [
         "# Reliability: what was broken, and what it cost",
         "",
         "Made by `tests/real/run.py --reliability`, which writes this file only if every case passed; do not edit. Commit "
-        f"`{commit}`, {day}, {os.cpu_count()} cores, {memory} GiB, Linux {platform.release().split('-')[0]}, {seconds:.0f} s in all. The binary is that of the "
+        f"`{'`, `'.join(commits)}`, {day}, {os.cpu_count()} cores, {memory} GiB, Linux {platform.release().split('-')[0]}, {seconds:.0f} s in all. The binary is that of the "
         "tests (unoptimised, with its fail points): times say how, not how fast.",
         "",
         "Real servers, the built binary, clients that are not ours or that speak the wire themselves. Every case has an independent model of what each key may "
@@ -62,14 +66,19 @@ def document(rows, seconds):
     lines += ["", "## The cases", "", "Run one with `tests/real/run.py NAME`; `TERROIR_SEED` repeats a seed's choices (not the machine's).", ""]
     for one in rows:
         facts = "".join(f"; {name.replace('_', ' ')} {value}" for name, value in one["facts"].items())
-        lines.append(f"- `{one['case']}` ({one['fault']}): seed `{one['seed']}`{facts}.")
+        where = f"; commit `{one['commit']}`" if len(commits) > 1 else ""
+        lines.append(f"- `{one['case']}` ({one['fault']}): seed `{one['seed']}`{facts}{where}.")
     return "\n".join(lines) + "\n"
 
 
 def write(seconds):
     """Writes the document, and the rows beside the tools for whoever wants to compute with them."""
     ROWS.sort(key=lambda one: one["fault"])
+    write_raw()
     DOCUMENT.write_text(document(ROWS, seconds))
+
+
+def write_raw():
     raw = ROOT / ".tools/reliability.json"
     if raw.parent.is_dir():
         raw.write_text(json.dumps(ROWS, indent=1))

@@ -137,7 +137,7 @@ class Evidencing(unittest.TestCase):
         case = cases.Case(lambda: None, "own", False, 1, True)
         case.name = "a_new_case"
         text = evidence.document([{"case": "an_old_case", "fault": "f", "seed": "s", "amplification": 1.0, "recovery_s": None,
-                                   **dict.fromkeys(ledger.Ledger.COUNTS, 0), "facts": {}}], 1)
+                                   "commit": "c", **dict.fromkeys(ledger.Ledger.COUNTS, 0), "facts": {}}], 1)
         self.assertEqual(evidence.missing([case], text), (["a_new_case"], ["an_old_case"]))
 
 
