@@ -29,8 +29,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "real"))
+sys.path.insert(0, str(ROOT / "benches"))
 
 import servers  # noqa: E402
+import steady  # noqa: E402
 from relay import Relay  # noqa: E402
 from wire import Client, noise  # noqa: E402
 
@@ -50,6 +52,7 @@ AIMS = {
     "range": "6: p50 ≤ 1.5 × bare; bytes fetched ÷ asked ≤ 2.01; exactly 1 store request per blob touched",
     "list": "7: 10,000 keys: faster than bare; 0 store requests; exact sizes",
     "head": "7: HEAD: 0 store requests",
+    **steady.AIMS,
 }
 
 
@@ -57,6 +60,7 @@ class Target:
     def __init__(self, name, client, pid, relay=None):
         self.name, self.client, self.pid, self.relay = name, client, pid, relay
         self.bucket = "figures-" + name
+        self.observe = self.new_tenant = None  # of the product only
 
     def cpu_s(self):
         """User and system time of the process and all of its threads, in seconds."""
@@ -180,6 +184,17 @@ FIGURES = {
 }
 
 
+
+def as_tenant(target, name):
+    """A client of a tenant made now, known to the running process."""
+    client = Client(target.client.endpoint, target.client.region, *target.new_tenant(name))
+    deadline = time.monotonic() + 10
+    while client.send("GET", "/").status != 200:
+        assert time.monotonic() < deadline, "a new access key was not known after 10 s"
+        time.sleep(0.1)
+    return client
+
+
 def drive(target, method, urls, body, seconds):
     """Requests per second and CPU per request."""
     load = wrk if shutil.which("wrk") else threads
@@ -273,7 +288,13 @@ def latency(target, seconds, one, asked_bytes=None):
     return result
 
 
+def with_steady():
+    made = steady.Figures(drive, as_tenant)
+    FIGURES.update(steady=(made.prepare_steady, made.steady), tenants=(made.prepare_tenants, made.tenants_), noise=(made.prepare_noise, made.noise))
+
+
 def main():
+    with_steady()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=pathlib.Path, help="a release build of terroir; without it, only the bare store")
     parser.add_argument("--seconds", type=int, default=6)
@@ -319,11 +340,13 @@ def start(folder, binary, running):
         running.append(served)
         served.start()
         targets.append(Target("s3", served.client(), served.child.pid))
+        known_to(targets[-1], f"http://127.0.0.1:{served.base + 2}", lambda *words, **how: served.verb(*words, **how))
         dev = servers.Terroir(folder / "dev", log_level="warn")
         running.append(dev)
         dev.start()
         region, client = next(iter(dev.regions().items()))
         targets.append(Target("fs", Client(client.endpoint, region, client.access_key, client.secret_key), dev.child.pid))
+        known_to(targets[-1], dev.credentials()["regions"][region]["observe"], lambda *words, **how: dev.verb(*words, region=region, **how))
         relay = Relay(store.port)
         counted = servers.Served(folder / "counted", Client(store.endpoint, "us-east-1", store.access_key, store.secret_key), relay.port,
                                 bucket="counted-blobs")
@@ -333,11 +356,25 @@ def start(folder, binary, running):
     return targets
 
 
+def known_to(target, observe, verb):
+    """What the figures with tenants need: where the product counts, and how a tenant is made there."""
+
+    def new_tenant(name):
+        verb("tenant", "create", name, "--default-class", "operational")
+        shown = verb("credential", "create", name, as_json=True)
+        return shown["access_key"], shown["secret_key"]
+
+    target.observe, target.new_tenant = observe, new_tenant
+
+
 def measure(name, targets, wanted, samples):
     prepare, sample = FIGURES[name]
     chosen = [target for target in targets if target.relay is None or name in ("range", "list", "head")]
+    if name in ("tenants", "noise"):
+        chosen = [target for target in chosen if target.new_tenant and (name == "noise" or target.name == "fs")]
     for target in chosen:
         prepare(target)
+    for target in chosen:
         sample(target, 1)  # warm
     for round_ in range(wanted.rounds):
         for order, target in enumerate(chosen if round_ % 2 == 0 else chosen[::-1]):
@@ -362,7 +399,7 @@ def report(names, samples):
         for target, keys in medians.items():
             shown = ", ".join(f"{key} {value:.4g}" for key, value in keys.items())
             rate = next((key for key in ("per_second", "mib_per_second", "p50_ms") if key in keys), None)
-            ratio = f"; {rate} is {keys[rate] / medians['bare'][rate]:.2f} × bare" if rate and target != "bare" else ""
+            ratio = f"; {rate} is {keys[rate] / medians['bare'][rate]:.2f} × bare" if rate and target != "bare" and "bare" in medians else ""
             print(f"  {target:10} {shown}{ratio}")
 
 

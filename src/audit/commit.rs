@@ -15,7 +15,7 @@ use super::log::Options;
 use super::record::{self, Body, Cut};
 use super::segment::{self, Place};
 use super::{AuditError, AuditKeys};
-use crate::model::{Clock, Environment, RegionId};
+use crate::model::{Clock, Environment, RegionId, failpoint};
 use crate::telemetry::event;
 
 /// The most one commit writes, and so the most a crash can leave unfinished.
@@ -198,7 +198,9 @@ impl Appender {
     fn put(&mut self, bytes: &[u8], end: Place) -> Result<(), AuditError> {
         let path = self.dir.join(segment::name(self.at.segment));
         self.segment.write_all_at(bytes, self.at.bytes).map_err(failed("write", &path))?;
+        failpoint::pass("audit-written");
         self.segment.sync_data().map_err(failed("sync", &path))?;
+        failpoint::pass("audit-synced");
         self.write_head(end)?;
         self.at = end;
         self.turn += 1;

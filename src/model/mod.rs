@@ -5,6 +5,7 @@
 
 mod clock;
 mod entropy;
+pub mod failpoint;
 mod ids;
 mod names;
 mod object;

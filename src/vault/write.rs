@@ -5,6 +5,7 @@ use crate::envelope::padme_padding;
 use crate::index::{IndexError, NewBlob, NewVersion, Precondition, PutOutcome};
 use crate::model::{
     BlobId, BucketName, Checksum, ClassCode, ClassId, ETag, ObjectKey, ObjectMeta, Timestamp, VersionId,
+    failpoint,
 };
 
 use super::cut::{Feed, Held, Length};
@@ -75,7 +76,9 @@ impl Vault {
             many => self.many_blobs(decided, &draft, &mut feed, &sealing, many, &mut debris).await?,
         };
         self.is_in_time(&sealing)?;
+        failpoint::pass("blobs-durable");
         self.commit(new, write.precondition).await?;
+        failpoint::pass("version-committed");
         debris.keep();
         let kms_key_id = sealing.kms_key_id();
         Ok(Written { version: sealing.version, etag, class, kms_key_id, checksums })

@@ -8,17 +8,18 @@ REGISTER = []
 
 
 class Case:
-    def __init__(self, function, needs, alone, limit_s):
+    def __init__(self, function, needs, alone, limit_s, evidence):
         self.function, self.name = function, function.__name__
-        self.needs, self.alone, self.limit_s = needs, alone, limit_s
+        self.needs, self.alone, self.limit_s, self.evidence = needs, alone, limit_s, evidence
 
 
-def case(needs="terroir", alone=False, limit_s=300):
+def case(needs="terroir", alone=False, limit_s=300, evidence=False):
     """`needs`: "s3" runs on any S3 server given as `site`; "terroir" on the product given as `site`; "own" starts its own.
-    `alone`: not beside other cases, since it measures time or loads both cores."""
+    `alone`: not beside other cases, since it measures time or loads both cores. `evidence`: gives rows of
+    docs/reliability.md."""
 
     def register(function):
-        REGISTER.append(Case(function, needs, alone, limit_s))
+        REGISTER.append(Case(function, needs, alone, limit_s, evidence))
         return function
 
     return register

@@ -1,4 +1,6 @@
-"""Runs the cases: `run.py [--against terroir|seaweedfs] [--list] [name …]` (a name may be the start of one).
+"""Runs the cases: `run.py [--against terroir|seaweedfs] [--list] [--reliability] [name …]` (a name may be the start of one).
+
+`--reliability` runs the cases that give evidence, at full length, and writes docs/reliability.md.
 
 Prints `PASS name seconds` or `FAIL name`, and closes with `N passed, N failed, N skipped`. A case that needs the product
 is skipped, loudly, only when the harness itself is tried against SeaweedFS.
@@ -16,17 +18,24 @@ import cases
 import cases_admin  # noqa: F401  (registers its cases)
 import cases_clients  # noqa: F401
 import cases_corruption  # noqa: F401
+import cases_faults_host  # noqa: F401
+import cases_faults_index  # noqa: F401
+import cases_faults_kill  # noqa: F401
+import cases_faults_store  # noqa: F401
 import cases_kill  # noqa: F401
+import cases_linear  # noqa: F401
 import cases_markers  # noqa: F401
+import cases_netns  # noqa: F401
 import cases_objects  # noqa: F401
 import cases_ranges  # noqa: F401
 import cases_residency  # noqa: F401
 import cases_scrub  # noqa: F401
 import cases_store  # noqa: F401
 import cases_wire  # noqa: F401
+import evidence
 import servers
 
-WHOLE_RUN_S = 1_500
+WHOLE_RUN_S = 3_600
 BESIDE = 3
 
 
@@ -34,9 +43,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", choices=["terroir", "seaweedfs"], default="terroir")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--reliability", action="store_true",
+                        help="only the cases that give evidence, at full length; writes docs/reliability.md if all pass")
     parser.add_argument("names", nargs="*")
     wanted = parser.parse_args()
-    chosen = [case for case in cases.REGISTER if not wanted.names or case.name.startswith(tuple(wanted.names))]
+    evidence.at_full_length = wanted.reliability
+    chosen = [case for case in cases.REGISTER if case.evidence or not wanted.reliability]
+    chosen = [case for case in chosen if not wanted.names or case.name.startswith(tuple(wanted.names))]
     if wanted.list:
         print("\n".join(f"{case.name} ({case.needs}{', alone' if case.alone else ''})" for case in chosen))
         return 0
@@ -49,7 +62,12 @@ def main():
     # A hang is a failure that says where.
     faulthandler.dump_traceback_later(WHOLE_RUN_S, exit=True)
     unset_what_would_redirect_clients()
-    return run(chosen, wanted.against)
+    began = time.monotonic()
+    failed = run(chosen, wanted.against)
+    if wanted.reliability and not failed and not wanted.names:
+        evidence.write(time.monotonic() - began)
+        print(f"wrote {evidence.DOCUMENT.relative_to(evidence.ROOT)}")
+    return failed
 
 
 def run(chosen, against):

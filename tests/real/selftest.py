@@ -13,7 +13,12 @@ import unittest
 
 import cases_kill
 import cases_ranges
+import evidence
+import ledger
+import liar
+import linear
 import wire
+import world
 from scan import Scan, forms
 
 HERE = pathlib.Path(__file__).parent
@@ -115,6 +120,222 @@ class Modelling(unittest.TestCase):
         self.assertFalse(verified({"a": b"ne", "b": b"kept"}), "torn")
         self.assertFalse(verified({"b": b"kept"}), "lost")
         self.assertFalse(verified({"a": b"old"}), "lost, not in flight")
+
+
+class Evidencing(unittest.TestCase):
+    """docs/reliability.md speaks of every case that gives evidence, and of no other."""
+
+    def test_every_case_that_gives_evidence_has_its_row_in_the_committed_document(self):
+        import cases
+        import run  # noqa: F401  (registers the cases)
+
+        self.assertEqual(evidence.missing(cases.REGISTER, evidence.DOCUMENT.read_text()), ([], []))
+
+    def test_a_case_without_a_row_and_a_row_without_a_case_are_found(self):
+        import cases
+
+        case = cases.Case(lambda: None, "own", False, 1, True)
+        case.name = "a_new_case"
+        text = evidence.document([{"case": "an_old_case", "fault": "f", "seed": "s", "amplification": 1.0, "recovery_s": None,
+                                   "commit": "c", **dict.fromkeys(ledger.Ledger.COUNTS, 0), "facts": {}}], 1)
+        self.assertEqual(evidence.missing([case], text), (["a_new_case"], ["an_old_case"]))
+
+
+class Lying(unittest.TestCase):
+    """The relay tells the truth until it is told to lie, and then lies as it was told."""
+
+    def exchange(self, fault, body=b"", method="GET", path="/thing"):
+        """(status or None, body) of one request through the relay to a server of ours, and what that server got."""
+        import http.server
+        import threading
+
+        got = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                got.append(self.rfile.read(int(self.headers.get("content-length", 0))))
+                self.send_response(200)
+                self.send_header("content-length", "1000")
+                self.end_headers()
+                self.wfile.write(b"a" * 1_000)
+
+            do_PUT = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        relay = liar.Liar(server.server_port)
+        relay.rule = lambda *_: fault
+        client = wire.Client(f"http://127.0.0.1:{relay.port}", "r", "k", "s")
+        try:
+            answer = client.send(method, path, body=body)
+            return answer.status, answer.body, got
+        except wire.Broken:
+            return None, b"", got
+        finally:
+            client.close()
+            self.assertEqual(len(relay.requests(method)) >= 1, True)
+            relay.close()
+            server.shutdown()
+            server.server_close()
+
+    def test_each_lie_is_what_it_says(self):
+        whole = b"a" * 1_000
+        self.assertEqual(self.exchange(None, b"body", "PUT"), (200, whole, [b"body"]))
+        status, body, got = self.exchange(liar.Fault("error-before"), b"body", "PUT")
+        self.assertEqual((status, got), (503, []))
+        status, body, got = self.exchange(liar.Fault("error-after", 500), b"body", "PUT")
+        self.assertEqual((status, got), (500, [b"body"]))
+        self.assertEqual(self.exchange(liar.Fault("truncate"))[0], None)
+        self.assertEqual(self.exchange(liar.Fault("reset"))[0], None)
+        status, body, _ = self.exchange(liar.Fault("shorten"))
+        self.assertEqual((status, body), (200, whole[:500]))
+        status, body, _ = self.exchange(liar.Fault("flip"))
+        self.assertEqual((status, len(body), sum(one != 97 for one in body)), (200, 1_000, 1))
+        status, body, got = self.exchange(liar.Fault("flip-up"), b"body", "PUT")
+        self.assertEqual((status, body), (200, whole))
+        self.assertNotEqual(got, [b"body"])
+        self.assertEqual(self.exchange(liar.Fault("freeze", hold_s=0.1))[0], None)
+
+
+class Judging(unittest.TestCase):
+    """The ledger calls lost what is lost, torn what is torn, wrong what is wrong, and nothing else."""
+
+    def verdict(self, prepare, answer):
+        one = ledger.Ledger()
+        key = one.key("b", "k")
+        first, second = key.trying("first", 100), key.trying("second", 200)
+        prepare(key, first, second)
+        one.judge(key, answer)
+        return {name for name in ("lost", "wrong", "torn") if one.counts[name]}
+
+    def test_verdicts(self):
+        first, second = wire.noise("first", 100), wire.noise("second", 200)
+        found = lambda body: wire.Answer(200, {}, body)  # noqa: E731
+        gone = wire.Answer(404, {}, b"")
+
+        def acknowledged_second(key, _first, second):
+            key.possible = {second}
+
+        def second_in_doubt(key, first, second):
+            key.possible = {first, second}
+
+        self.assertEqual(self.verdict(acknowledged_second, found(second)), set())
+        self.assertEqual(self.verdict(second_in_doubt, found(first)), set())
+        self.assertEqual(self.verdict(second_in_doubt, found(second)), set())
+        self.assertEqual(self.verdict(acknowledged_second, found(first)), {"lost"})
+        self.assertEqual(self.verdict(acknowledged_second, gone), {"lost"})
+        self.assertEqual(self.verdict(second_in_doubt, gone), {"lost"})
+        self.assertEqual(self.verdict(acknowledged_second, found(b"x" + second[1:])), {"wrong"})
+        self.assertEqual(self.verdict(acknowledged_second, found(second[:150])), {"torn"})
+        self.assertEqual(self.verdict(acknowledged_second, wire.Answer(503, {}, b"")), set())
+
+    def test_a_state_that_was_read_is_the_only_one_from_then_on(self):
+        one = ledger.Ledger()
+        key = one.key("b", "k")
+        first, second = key.trying("first", 100), key.trying("second", 200)
+        key.possible = {first, second}
+        one.judge(key, wire.Answer(200, {}, wire.noise("second", 200)))
+        one.judge(key, wire.Answer(200, {}, wire.noise("first", 100)))
+        self.assertEqual(one.counts["lost"], 1, "it went back")
+
+    def test_a_region_is_read_from_a_blobs_own_header(self):
+        head = world.MAGIC + bytes(23) + bytes([2]) + b"us" + bytes(200)
+        self.assertEqual(world.region_of(head), "us")
+        self.assertIsNone(world.region_of(b"\0" * 200))
+        self.assertIsNone(world.region_of(world.MAGIC))
+
+
+class Linearizing(unittest.TestCase):
+    """The checker says no to histories that cannot be, and yes to those that only look odd."""
+
+    def ops(self, *lines):
+        """`kind value expects ok asked answered`"""
+        return [linear.Operation(kind, asked, answered, ok, value, expects) for kind, value, expects, ok, asked, answered in lines]
+
+    def assert_order(self, *lines):
+        operations = self.ops(*lines)
+        order = linear.check(operations)
+        self.assertIsNotNone(order)
+        state, at = linear.NOTHING, 0
+        for one in order:
+            self.assertGreaterEqual(one.answered, at, "an order against real time")
+            at, state = max(at, one.asked), one.after(state)
+            self.assertIsNotNone(state)
+
+    def assert_none(self, *lines):
+        self.assertIsNone(linear.check(self.ops(*lines)))
+
+    def test_histories_that_are_possible(self):
+        self.assert_order()
+        self.assert_order(("write", 1, None, True, 0, 1), ("read", 1, None, True, 2, 3))
+        # Both overlap: the read may stand on either side.
+        for seen in (0, 1):
+            self.assert_order(("write", 1, None, True, 0, 10), ("read", seen, None, True, 5, 6))
+        # One of two creates wins; which, the reads decide.
+        self.assert_order(("create", 1, None, False, 0, 10), ("create", 2, None, True, 0, 10), ("read", 2, None, True, 11, 12))
+        # A swap wins, another with the same ETag loses, a delete comes between, a create wins again.
+        self.assert_order(("write", 1, None, True, 0, 1), ("swap", 2, 1, True, 2, 9), ("swap", 3, 1, False, 2, 9),
+                          ("delete", None, None, True, 10, 11), ("create", 4, None, True, 12, 13), ("read", 4, None, True, 14, 15))
+        # A write of unknown outcome happened late, or never.
+        self.assert_order(("write", 1, None, None, 0, 1), ("read", 0, None, True, 2, 3), ("read", 1, None, True, 4, 5))
+        self.assert_order(("write", 1, None, None, 0, 1), ("read", 0, None, True, 2, 3))
+        self.assert_order(("write", 1, None, True, 0, 1), ("swap", 2, 1, None, 2, 3), ("swap", 3, 1, True, 4, 5), ("read", 3, None, True, 6, 7))
+
+    def test_a_lost_write(self):
+        self.assert_none(("write", 1, None, True, 0, 1), ("read", 0, None, True, 2, 3))
+        self.assert_none(("write", 1, None, True, 0, 1), ("write", 2, None, True, 2, 3), ("read", 1, None, True, 4, 5))
+
+    def test_a_reading_that_goes_back_in_time(self):
+        self.assert_none(("write", 1, None, True, 0, 1), ("write", 2, None, True, 2, 20), ("read", 2, None, True, 3, 4), ("read", 1, None, True, 5, 6))
+
+    def test_two_winners_of_one_race(self):
+        self.assert_none(("create", 1, None, True, 0, 10), ("create", 2, None, True, 0, 10))
+        swaps = [("write", 1, None, True, 0, 1), ("swap", 2, 1, True, 2, 10), ("swap", 3, 1, True, 2, 10)]
+        self.assert_none(*swaps)
+        self.assertEqual(linear.races(self.ops(*swaps)), [(1, 2, 0)])
+
+    def test_no_winner_where_one_must_be(self):
+        self.assert_none(("create", 1, None, False, 0, 1))
+        self.assert_none(("write", 1, None, True, 0, 1), ("swap", 2, 1, False, 2, 3))
+
+    def test_a_write_that_comes_back_after_it_was_replaced_or_deleted(self):
+        self.assert_none(("write", 1, None, None, 0, 1), ("read", 1, None, True, 2, 3), ("write", 2, None, True, 4, 5), ("read", 1, None, True, 6, 7))
+        self.assert_none(("write", 1, None, True, 0, 1), ("delete", None, None, True, 2, 3), ("read", 1, None, True, 4, 5))
+
+    def test_a_refused_write_that_happened(self):
+        self.assert_none(("write", 1, None, True, 0, 1), ("create", 2, None, False, 2, 3), ("read", 2, None, True, 4, 5))
+
+    def test_a_read_of_what_nobody_wrote_and_a_read_before_its_write(self):
+        self.assert_none(("read", 7, None, True, 0, 1))
+        self.assert_none(("read", 1, None, True, 0, 1), ("write", 1, None, True, 2, 3))
+
+    def test_random_histories_of_a_true_register_pass_and_one_spoilt_read_fails(self):
+        import random
+
+        for seed in range(60):
+            chance, state, at, lines = random.Random(seed), 0, 0, []
+            for number in range(1, 120):
+                kind = chance.choice(["read", "write", "create", "swap", "delete"])
+                expects = chance.choice([state, max(state - 1, 1)]) if kind == "swap" else None
+                one = linear.Operation(kind, 0, 0, True, number, expects)
+                if kind == "read":
+                    one.value = state
+                elif one.after(state) is None:
+                    one.ok = False
+                state = one.after(state)
+                at += 10  # its moment; it was asked up to 40 before and answered up to 40 after
+                lines.append((kind, one.value, expects, one.ok, at - chance.randrange(40), at + 1 + chance.randrange(40)))
+            self.assert_order(*lines)
+            reads = [place for place, line in enumerate(lines) if line[0] == "read"]
+            place = chance.choice(reads)
+            spoilt = [*lines]
+            spoilt[place] = ("read", 1_000, *lines[place][2:])
+            self.assert_none(*spoilt)
 
 
 class Signing(unittest.TestCase):

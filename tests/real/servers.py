@@ -3,6 +3,8 @@
 Everything the harness assumes about the product's command line and files stands here, in one place.
 """
 
+import contextlib
+import glob
 import json
 import os
 import pathlib
@@ -60,8 +62,9 @@ class Terroir:
     def credentials(self):
         return json.loads((self.data_dir / "dev-credentials.json").read_text())
 
-    FAILPOINT_VARIABLE = "TERROIR_BLOBS_FAILPOINT"
+    FAILPOINT_VARIABLE = "TERROIR_FAILPOINT"
     FAILPOINTS = ("temp-created", "temp-written", "temp-synced", "before-link", "after-link", "folder-synced")
+    WRITE_FAILPOINTS = ("audit-written", "audit-synced", "blobs-durable", "index-written", "index-committed", "version-committed")
 
     TOUR_OVER = "The tour is over"  # printed on a first start, after which a stop is an ordinary stop
 
@@ -125,13 +128,14 @@ class Terroir:
 
 
 class SeaweedFs:
-    """Two independent SeaweedFS processes posing as regions: proves the harness, not the product."""
+    """Independent SeaweedFS processes, one for each region: stores for the product, or posing as it to prove the harness."""
 
     kind = "seaweedfs"
 
-    def __init__(self, data_dir, regions=("fr", "us")):
-        self.data_dir = pathlib.Path(data_dir)
-        self.children, self.endpoints = [], {region: None for region in regions}
+    def __init__(self, data_dir, regions=("fr", "us"), address="127.0.0.1", s3_port=None, prefix=()):
+        """`address`, `s3_port` and a command's `prefix`: for a network namespace, where ports are free."""
+        self.data_dir, self.address, self.s3_port, self.prefix = pathlib.Path(data_dir), address, s3_port, list(prefix)
+        self.children, self.commands, self.endpoints = [], [], {region: None for region in regions}
 
     def start(self):
         for region in self.endpoints:
@@ -140,13 +144,30 @@ class SeaweedFs:
             identity = {"name": "t", "credentials": [{"accessKey": f"key{region}", "secretKey": f"secret{region}"}],
                         "actions": ["Admin"]}
             (home / "s3.json").write_text(json.dumps({"identities": [identity]}))
-            self.children.append(subprocess.Popen(
-                [VENV_BIN / "weed", "mini", f"-dir={home}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-                 f"-master.port={base}", f"-volume.port={base + 1}", f"-filer.port={base + 2}", f"-s3.port={base + 3}",
-                 "-webdav=false", "-admin.ui=false", f"-admin.port={base + 4}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-                 f"-s3.config={home}/s3.json"],
-                stdin=subprocess.DEVNULL, stdout=open(home / "log", "wb"), stderr=subprocess.STDOUT, cwd=home))
-            self.endpoints[region] = f"http://127.0.0.1:{base + 3}"
+            self.commands.append((home, [
+                *self.prefix, VENV_BIN / "weed", "mini", f"-dir={home}", f"-ip={self.address}", f"-ip.bind={self.address}",
+                f"-master.port={base}", f"-volume.port={base + 1}", f"-filer.port={base + 2}", f"-s3.port={self.s3_port or base + 3}",
+                "-webdav=false", "-admin.ui=false", f"-admin.port={base + 4}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                f"-s3.config={home}/s3.json"]))
+            self.children.append(self.spawned(*self.commands[-1]))
+            self.endpoints[region] = f"http://{self.address}:{self.s3_port or base + 3}"
+        return self.wait_until_ready()
+
+    def spawned(self, home, command):
+        with open(home / "log", "ab") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=home)
+
+    def kill(self):
+        """SIGKILL to all, as a machine's end would be."""
+        for child in self.children:
+            child.kill()
+            child.wait()
+
+    def revive(self):
+        """The same stores, on the same ports and folders. Does not wait."""
+        self.children = [self.spawned(*command) for command in self.commands]
+
+    def wait_until_ready(self):
         for region, client in self.regions().items():
             deadline = time.monotonic() + READY_S
             while True:
@@ -176,11 +197,16 @@ class SeaweedFs:
 
 
 class Served:
-    """`terroir serve` of one region whose store is the SeaweedFS bucket at `store_port`: the real thing, on loopback."""
+    """`terroir serve` of one region whose store is the SeaweedFS bucket at `store_port`: the real thing, on loopback. Without
+    `store` it is a local folder.
+
+    `shared`: a folder that several replicas of one region have in common: its root keys, and its store if that is local. They
+    need `postgres`, an index that several may write to.
+    """
 
     kind = "terroir"
 
-    def __init__(self, data_dir, store, store_port, region="fr", bucket="terroir-blobs"):
+    def __init__(self, data_dir, store=None, store_port=None, region="fr", bucket="terroir-blobs", limits="", shared=None, postgres=None):
         self.binary, self.region, self.child = os.environ["TERROIR_BIN"], region, None
         self.data_dir = pathlib.Path(data_dir)
         self.data_dir.mkdir(parents=True)
@@ -188,22 +214,29 @@ class Served:
         self.config = self.data_dir / "terroir.toml"
         self.base = ports.claim()
         self.store = store
-        store.make_bucket(bucket)
+        if store:
+            store.make_bucket(bucket)
         self.config.write_text(f"""environment = "bench"
 overlay = "{self.data_dir}/overlay.toml"
 
 [region.{region}]
 state-dir = "{self.data_dir}/state"
 listen = {{ data = "127.0.0.1:{self.base}", control = "127.0.0.1:{self.base + 1}", observe = "127.0.0.1:{self.base + 2}" }}
+
+[limits]
+{limits}
 """)
+        shared = pathlib.Path(shared or self.data_dir / "state")
+        database = '{ postgres = { host = "127.0.0.1:%d", url = "env:DATABASE_URL" } }' % postgres.port if postgres else None
         (self.data_dir / "overlay.toml").write_text(f"""name = "loopback"
 
 [regions.{region}]
 s3-endpoint = "http://127.0.0.1:{self.base}"
-index = {{ sqlite = {{ path = "index/index.sqlite3" }} }}
-keys = {{ local-file = {{ path = "keys/roots" }} }}
+index = {database or '{ sqlite = { path = "index/index.sqlite3" } }'}
+{f"key-store = {database}" if database else ""}
+keys = {{ local-file = {{ path = "{shared}/keys/roots" }} }}
 audit = {{ directory = "audit" }}
-
+""" + (f"""
 [regions.{region}.store.s3]
 endpoint = "http://127.0.0.1:{store_port}"
 bucket = "{bucket}"
@@ -212,20 +245,32 @@ signing-region = "us-east-1"
 access-key-id = "env:STORE_KEY_ID"
 secret-access-key = "env:STORE_SECRET"
 path-style = true
-""")
-        self.env = {**os.environ, "STORE_KEY_ID": store.access_key, "STORE_SECRET": store.secret_key, "RUST_LOG": "info"}
+""" if store else f"""
+[regions.{region}.store.fs]
+path = "{shared}/store"
+"""))
+        secrets = {"STORE_KEY_ID": store.access_key, "STORE_SECRET": store.secret_key} if store else {}
+        if postgres:
+            secrets["DATABASE_URL"] = postgres.url
+        self.env = {**os.environ, **secrets, "RUST_LOG": "info"}
 
-    def verb(self, *words, as_json=False):
+    def verb(self, *words, as_json=False, check=True):
         command = [self.binary, *words, "--region", self.region, "--config", str(self.config)]
         done = subprocess.run(command + (["--json"] if as_json else []), capture_output=True, text=True, timeout=60, env=self.env)
-        if done.returncode != 0:
+        if check and done.returncode != 0:
             raise AssertionError(f"terroir {' '.join(words)}: exit {done.returncode}: {done.stderr.strip()}")
         return json.loads(done.stdout) if as_json else done
 
-    def start(self):
+    def start(self, extra_env=None, wait=True):
+        """`wait=False`: a caller that expects the process to die early waits for itself."""
         command = [self.binary, "serve", "--config", str(self.config), "--region", self.region]
         with open(self.log, "ab") as log:
-            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
+            # SIGXFSZ stays ignored, as in this process: a case limits file sizes to see writes fail.
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                          env={**self.env, **(extra_env or {})}, restore_signals=False)
+        return self.wait_until_ready() if wait else self
+
+    def wait_until_ready(self):
         deadline = time.monotonic() + READY_S
         while not answers_200(f"http://127.0.0.1:{self.base + 2}/ready"):
             if self.child.poll() is not None or time.monotonic() > deadline:
@@ -249,6 +294,76 @@ path-style = true
 
     def tail(self):
         return "\n".join(self.log.read_text().splitlines()[-30:])
+
+
+class Postgres:
+    """A PostgreSQL server on loopback with its disk flushes on, for cases that kill it."""
+
+    def __init__(self, data_dir, address="127.0.0.1", port=None, prefix=(), tls=None):
+        """`address`, `port` and a command's `prefix`: for a network namespace; `tls`: paths of a CA, a certificate, a key."""
+        self.data_dir, self.address, self.port, self.child = pathlib.Path(data_dir), address, port or ports.claim(), None
+        self.prefix, self.tls = list(prefix), tls
+        self.url = f"postgres://terroir@{address}:{self.port}/postgres" + (f"?sslmode=verify-full&sslrootcert={tls[0]}" if tls else "")
+        found = shutil.which("postgres") or next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"), reverse=True)), None)
+        if not found:
+            raise AssertionError("missing: PostgreSQL (the Debian package postgresql)")
+        self.programs = pathlib.Path(found).resolve().parent
+        # It refuses to run as root, whose files it could not read either.
+        self.as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+
+    def program(self, name, *words):
+        return [*self.as_user, self.programs / name, *words]
+
+    def start(self):
+        if not self.data_dir.exists():
+            self.data_dir.mkdir(parents=True)
+            if self.as_user:
+                shutil.chown(self.data_dir, "postgres", "postgres")
+                for folder in self.data_dir.parents:
+                    if folder.name.startswith("terroir-real-"):
+                        folder.chmod(0o711)  # a way through, not a view
+            made = subprocess.run(self.program("initdb", "-D", self.data_dir, "-A", "trust", "-U", "terroir", "--no-sync", "--no-locale", "-E", "UTF8"),
+                                  capture_output=True, text=True, cwd="/")
+            assert made.returncode == 0, made.stderr
+            if self.tls:
+                with open(self.data_dir / "pg_hba.conf", "a") as rules:
+                    rules.write(f"hostssl all all {self.address}/24 trust\n")
+                for path, name in zip(self.tls[1:], ("server.crt", "server.key")):
+                    shutil.copy(path, self.data_dir / name)
+                    shutil.chown(self.data_dir / name, *(["postgres", "postgres"] if self.as_user else [os.getuid()]))
+                    (self.data_dir / name).chmod(0o600)
+        return self.revive().wait_until_ready()
+
+    def revive(self):
+        with open(self.data_dir.parent / (self.data_dir.name + ".log"), "ab") as log:
+            self.child = subprocess.Popen(
+                [*self.prefix, *self.program("postgres", "-D", self.data_dir, "-p", str(self.port), "-k", self.data_dir)]
+                + [f"-clisten_addresses={self.address}", *(["-cssl=on"] if self.tls else []),
+                   "-c", "max_connections=60", "-c", "shared_buffers=32MB"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+        return self
+
+    def wait_until_ready(self):
+        deadline = time.monotonic() + READY_S
+        while subprocess.run(self.program("pg_isready", "-q", "-h", self.data_dir, "-p", str(self.port)), cwd="/").returncode != 0:
+            if self.child.poll() is not None:  # a process of the life before may still hold its memory
+                self.revive()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"PostgreSQL was not ready after {READY_S} s")
+            time.sleep(0.1)
+        return self
+
+    def kill(self):
+        """SIGKILL to the server and all its processes, each of which leads a session of its own."""
+        children = pathlib.Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()
+        for pid in (self.child.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.child.wait()
+
+    def stop(self):
+        if self.child and self.child.poll() is None:
+            self.kill()
 
 
 class Scratch:

@@ -60,12 +60,15 @@ def _mac(key, text):
 class Client:
     """One access key at one endpoint. Connections are kept per thread."""
 
+    twice = True  # whether a request is sent again if an idle connection turns out to be closed; it may have been heard
+
     def __init__(self, endpoint, region, access_key, secret_key):
         split = urllib.parse.urlsplit(endpoint)
         self.host, self.port = split.hostname, split.port
         self.endpoint, self.region = endpoint.rstrip("/"), region
         self.access_key, self.secret_key = access_key, secret_key
         self.local = threading.local()
+        self.tls = None  # an SSL context, for an endpoint of https
 
     # Plain verbs.
 
@@ -173,7 +176,8 @@ class Client:
 
     def connection(self):
         if getattr(self.local, "connection", None) is None:
-            self.local.connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
+            self.local.connection = (http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT_S, context=self.tls)
+                                     if self.tls else http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S))
         return self.local.connection
 
     def close(self):
@@ -199,7 +203,7 @@ class Client:
                 reply = connection.getresponse()
             except (http.client.RemoteDisconnected, ConnectionError, http.client.CannotSendRequest) as error:
                 self.close()
-                if fresh or attempt == 2:
+                if fresh or attempt == 2 or not self.twice:
                     raise Broken(f"before an answer: {type(error).__name__}") from error
                 continue  # an idle connection was closed under us, as HTTP allows
             except Exception:

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::blobs::location::{id_of, name_of};
 use crate::blobs::{Cursor, Error, ErrorKind, Page, Verb};
+use crate::model::failpoint::pass as point;
 use crate::model::{BlobId, RegionId, Timestamp};
 
 /// Temporary files older than this are a crash's leftovers. Far above any write's deadline, so that another process on the
@@ -253,11 +254,3 @@ pub(super) fn of(verb: Verb, error: io::Error) -> Error {
     };
     Error::with(verb, kind, error)
 }
-
-#[cfg(feature = "testing")]
-fn point(name: &str) {
-    crate::blobs::failpoint::pass(name);
-}
-
-#[cfg(not(feature = "testing"))]
-fn point(_: &str) {}

@@ -50,7 +50,8 @@ fn kind_of(answer: &BackendAnswer) -> ErrorKind {
         }
         "QuotaExceeded" | "InsufficientStorage" => return ErrorKind::Full,
         "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => return ErrorKind::Denied,
-        "RequestTimeout" | "SlowDown" | "OperationAborted" | "ConditionalRequestConflict" => {
+        // The body was changed on the way: sent again, it may arrive.
+        "BadDigest" | "RequestTimeout" | "SlowDown" | "OperationAborted" | "ConditionalRequestConflict" => {
             return ErrorKind::Unavailable;
         }
         _ => {}
@@ -100,6 +101,7 @@ mod tests {
             (307, None, ErrorKind::Misconfigured),
             (503, Some("SlowDown"), ErrorKind::Unavailable),
             (400, Some("RequestTimeout"), ErrorKind::Unavailable),
+            (400, Some("BadDigest"), ErrorKind::Unavailable),
             (400, Some("InvalidArgument"), ErrorKind::Internal),
             (200, Some("InternalError"), ErrorKind::Internal),
         ] {

@@ -18,7 +18,7 @@ use super::connect;
 use super::decode::{number, to_signed, value};
 use super::engine::translate;
 use crate::index::{Incarnation, IndexError, Sequence, sql};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, failpoint};
 
 /// A statement with its values.
 pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -381,8 +381,10 @@ impl Writer {
             // Dropping the connection rolls back, whatever state it is in; the next batch connects again.
             return BatchEnd::failed(&error);
         }
+        failpoint::pass("index-written");
         match tx.plain("COMMIT").await {
             Ok(()) => {
+                failpoint::pass("index-committed");
                 self.tx = Some(tx);
                 BatchEnd::Committed
             }

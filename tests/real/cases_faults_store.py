@@ -1,0 +1,148 @@
+"""A store that dies, freezes, cuts off, flips bits, fails: nothing acknowledged is lost, nothing wrong is ever answered.
+
+Each case works on two regions; the store of the first is in trouble, the second must not notice.
+"""
+
+import signal
+import time
+
+import evidence
+from cases import case, note, seed_of
+from ledger import MIB, SMALL_MIX, Ledger
+from wire import noise
+from world import Load, World, closing
+
+BLOB = 8 * MIB
+AMPLIFICATION_MAX = 1.3
+
+
+def told(name, fault, seed, load, took=None, amplification=None, **facts):
+    evidence.row(name, fault, load.ledger, seed, amplification, took, **facts)
+    counts = load.ledger.counts
+    note(f"{counts['operations']} operations, {counts['acknowledged']} acknowledged, {counts['refused']} refused"
+         + (f", recovered in {took:.1f} s" if took is not None else "")
+         + (f", amplification {amplification:.2f}" if amplification is not None else "")
+         + "".join(f", {key} {value}" for key, value in facts.items()))
+
+
+@case(needs="own", limit_s=600, evidence=True)
+def a_store_that_is_killed_loses_nothing_and_only_its_own_region_notices():
+    seed = seed_of("store-killed")
+    with World(seed) as world:
+        with Load(world.home, seed) as load, Load(world.abroad, seed, 1) as beside:
+            kills = evidence.length("TERROIR_STORE_KILLS", 2, 10)
+            for _ in range(kills):
+                load.until("acknowledged", 60)
+                world.home.weed.kill()
+                load.until("refused", 30)
+                world.home.weed.revive()
+                since = time.monotonic()
+                load.until("acknowledged", 5)
+            took = time.monotonic() - since
+            world.home.weed.wait_until_ready()
+            load.until("acknowledged", 30)
+        _, checked, blobs = closing(world, load, beside)
+        told("a_store_that_is_killed_loses_nothing_and_only_its_own_region_notices", "store killed (SIGKILL) and restarted", seed,
+             load, took, kills=kills, keys_checked=checked, blobs_looked_at=blobs)
+
+
+@case(needs="own", limit_s=600, evidence=True)
+def a_store_that_freezes_loses_nothing_and_only_its_own_region_notices():
+    seed = seed_of("store-frozen")
+    with World(seed) as world:
+        weed = world.home.weed.children[0]
+        with Load(world.home, seed) as load, Load(world.abroad, seed, 1) as beside:
+            load.until("acknowledged", 60)
+            weed.send_signal(signal.SIGSTOP)
+            try:
+                stopped = time.monotonic()
+                before = beside.ledger.counts["acknowledged"]
+                beside.until("acknowledged", 20)
+                # Longer than any try may last: the first ones are given up and answered.
+                load.until("refused", 1, within_s=60)
+                answered = time.monotonic() - stopped
+                assert answered < 60, f"a frozen store held a request for {answered:.0f} s"
+                assert beside.ledger.counts["acknowledged"] > before
+            finally:
+                weed.send_signal(signal.SIGCONT)
+            since = time.monotonic()
+            load.until("acknowledged", 30)
+        took, checked, blobs = closing(world, load, beside, since)
+        told("a_store_that_freezes_loses_nothing_and_only_its_own_region_notices", "store frozen (SIGSTOP)", seed, load, took,
+             first_refusal_s=f"{answered:.1f}", keys_checked=checked, blobs_looked_at=blobs)
+
+
+def lying(name, fault, kinds, methods, share=0.3, mix=None, at_least=20):
+    seed = seed_of("store-lies")
+    with World(seed) as world:
+        with Load(world.home, seed, **({"mix": mix} if mix else {})) as load, Load(world.abroad, seed, 1) as beside:
+            load.until("acknowledged", 40)
+            world.home.liar.at_rate(share, kinds, methods, hold_s=3)
+            load.until("operations", evidence.length("TERROIR_LIES_OPERATIONS", 300, 2_000), within_s=400)
+            world.home.liar.honest()
+            since = time.monotonic()
+        took, checked, blobs = closing(world, load, beside, since)
+        met = world.home.liar.faults()
+        assert all(met.get(kind, 0) >= at_least for kind in kinds), f"too few lies to prove anything: {met}"
+        told(name, fault, seed, load, took, lies=", ".join(f"{kind} {count}" for kind, count in sorted(met.items())),
+             keys_checked=checked, blobs_looked_at=blobs)
+
+
+@case(needs="own", limit_s=600, evidence=True)
+def a_store_that_cuts_answers_off_never_makes_a_short_record():
+    lying("a_store_that_cuts_answers_off_never_makes_a_short_record", "30 % of the store's answers cut off, shortened or reset",
+          ("truncate", "shorten", "reset"), ("GET", "PUT"), at_least=10)
+
+
+@case(needs="own", limit_s=600, evidence=True)
+def a_store_that_flips_bits_in_answers_never_makes_a_wrong_record():
+    lying("a_store_that_flips_bits_in_answers_never_makes_a_wrong_record", "one bit flipped in 30 % of the store's answers",
+          ("flip",), ("GET",), at_least=15)
+
+
+@case(needs="own", limit_s=600, evidence=True)
+def a_bit_flipped_on_the_way_to_the_store_is_never_acknowledged():
+    lying("a_bit_flipped_on_the_way_to_the_store_is_never_acknowledged", "one bit flipped in 30 % of the uploads to the store",
+          ("flip-up",), ("PUT",), at_least=40)
+
+
+@case(needs="own", alone=True, limit_s=600, evidence=True)
+def a_store_of_thirty_percent_errors_is_asked_little_more_than_once():
+    seed, errors = seed_of("store-errors"), evidence.length("TERROIR_STORE_ERROR_OPERATIONS", 1_200, 6_000)
+    with World(seed) as world:
+        with Load(world.home, seed, 8, mix=SMALL_MIX, pause_s=0) as load, Load(world.abroad, seed, 1) as beside:
+            load.until("acknowledged", 40)
+            load.ledger.codes.clear()
+            world.home.liar.reset()
+            before = dict(load.ledger.counts)
+            world.home.liar.at_rate(0.3, ("error-before", "error-after"), ("GET", "PUT", "HEAD", "DELETE"))
+            load.until("operations", errors, within_s=400)
+            world.home.liar.honest()
+            since = time.monotonic()
+        arrived, needed = len(world.home.liar.requests("GET", "PUT")), needed_of(world.home.liar)
+        took, checked, blobs = closing(world, load, beside, since)
+        met, amplification = world.home.liar.faults(), arrived / needed
+        refused = load.ledger.counts["refused"] - before["refused"]
+        assert sum(met.values()) >= errors // 10, f"too few errors to prove anything: {met}"
+        assert amplification <= AMPLIFICATION_MAX, f"{arrived} requests at the store where {needed} would do: {amplification:.2f}"
+        told("a_store_of_thirty_percent_errors_is_asked_little_more_than_once", "30 % of the store's requests fail", seed, load, took,
+             amplification, store_requests=arrived, errors=sum(met.values()), refused_share=f"{refused / errors:.0%}",
+             keys_checked=checked, blobs_looked_at=blobs)
+
+
+def needed_of(liar):
+    """How many of the requests would have done if none had failed: a blob's name is written once; and a read that follows a
+    failed read of the same bytes, soon after, is that read again. Workers own their keys, so nobody else reads these bytes."""
+    needed, puts, failed = 0, set(), {}
+    for seen in liar.requests("GET", "PUT"):
+        if seen.method == "PUT":
+            needed += seen.path not in puts
+            puts.add(seen.path)
+            continue
+        what = (seen.path, seen.headers.get("range"))
+        again = what in failed and seen.at - failed[what] < 1.0
+        needed += not again
+        failed.pop(what, None)
+        if seen.fault:
+            failed[what] = seen.at
+    return needed

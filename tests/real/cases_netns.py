@@ -1,0 +1,353 @@
+"""Residency as the network sees it: two regions in two network namespaces, and not one packet from the one to the other.
+
+Nothing forbids the packets: the routes are open, every service listens on an address that the other region reaches, and at
+the end one connection across proves it. Stores and proxies are reached over TLS under region files of their own, as in a
+deployment; no overlay.
+"""
+
+import contextlib
+import datetime
+import ipaddress
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import evidence
+import liar
+import netns
+from cases import case, fresh, note, seed_of
+from ledger import SMALL_MIX, Ledger, patiently
+from liar import Liar
+from servers import Postgres, Scratch, SeaweedFs, answers_200
+from wire import Broken, Client, noise
+from world import STORE_BUCKET, Load, strays_of
+
+PORTS = netns.SERVICES
+READY_S = 60
+INDEX = "postgres"  # a server in each namespace, over TLS; or "sqlite"
+TELEMETRY = True  # whether the product sends any: then its own collector must have heard it
+
+
+class Authority:
+    """A certificate authority of this run, which everybody in it trusts and nobody else."""
+
+    def __init__(self, folder):
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+
+        self.x509, self.hashes, self.serialization, self.ec, self.oid = x509, hashes, serialization, ec, NameOID
+        self.folder, self.file = folder, folder / "ca.pem"
+        self.key, self.name = ec.generate_private_key(ec.SECP256R1()), self.named("terroir test authority")
+        self.certificate = self.signed(self.name, self.key.public_key(), [(x509.BasicConstraints(True, 0), True)])
+        self.file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+
+    def named(self, text):
+        return self.x509.Name([self.x509.NameAttribute(self.oid.COMMON_NAME, text)])
+
+    def signed(self, name, key, extensions):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = (self.x509.CertificateBuilder().subject_name(name).issuer_name(self.name).public_key(key)
+                   .serial_number(self.x509.random_serial_number())
+                   .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=1)))
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.sign(self.key, self.hashes.SHA256())
+
+    def server(self, region, address):
+        """Paths of a certificate for `address` and of its key."""
+        key = self.ec.generate_private_key(self.ec.SECP256R1())
+        names = self.x509.SubjectAlternativeName([self.x509.IPAddress(ipaddress.ip_address(address))])
+        made = self.signed(self.named(region), key.public_key(), [(names, False), (self.x509.BasicConstraints(False, None), True)])
+        certificate, private = self.folder / f"{region}.pem", self.folder / f"{region}.key"
+        certificate.write_bytes(made.public_bytes(self.serialization.Encoding.PEM))
+        private.touch(0o600)
+        private.write_bytes(key.private_bytes(self.serialization.Encoding.PEM, self.serialization.PrivateFormat.PKCS8,
+                                              self.serialization.NoEncryption()))
+        return certificate, private
+
+
+class Place:
+    """A region in a namespace of its own: store, relay before it, collector, proxy."""
+
+    def __init__(self, net, region, folder, authority, regions_dir, seed):
+        self.net, self.region, self.folder = net, region, folder / region
+        self.address = net.address(region)
+        self.folder.mkdir()
+        self.binary, self.child = os.environ["TERROIR_BIN"], None
+        self.weed = SeaweedFs(self.folder / "store", (region,), self.address, PORTS["store-behind"], net.command(region, []))
+        self.certificate, self.key = authority.server(region, self.address)
+        self.authority, self.regions_dir, self.seed = authority, regions_dir, seed
+        self.log = self.folder / "log"
+
+    def start(self):
+        self.weed.start()
+        self.store = self.weed.regions()[self.region]
+        assert self.store.make_bucket(STORE_BUCKET).status == 200
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(self.certificate, self.key)
+        self.liar = self.net.thread(self.region, lambda: Liar(PORTS["store-behind"], self.address, self.address, PORTS["store"], tls, self.seed))
+        self.sinks = [self.net.thread(self.region, collector, self.address, tls)]
+        if INDEX != "postgres":
+            self.sinks.append(self.net.thread(self.region, socket.create_server, (self.address, PORTS["index"])))
+        self.postgres = None
+        if INDEX == "postgres":
+            self.postgres = Postgres(self.folder / "postgres", self.address, PORTS["index"], self.net.command(self.region, []),
+                                     (self.authority.file, self.certificate, self.key)).start()
+        config = self.folder / "terroir.toml"
+        config.write_text(f"""environment = "netns"
+regions-dir = "{self.regions_dir}"
+
+[region.{self.region}]
+state-dir = "{self.folder}/state"
+listen = {{ data = "{self.address}:{PORTS['data']}", control = "{self.address}:{PORTS['control']}", observe = "{self.address}:{PORTS['observe']}" }}
+
+[region.{self.region}.tls]
+certificate = "{self.certificate}"
+private-key = "file:{self.key}"
+""")
+        self.config = config
+        self.env = {**os.environ, "STORE_KEY_ID": self.store.access_key, "STORE_SECRET": self.store.secret_key,
+                    "SSL_CERT_FILE": str(self.authority.file), "RUST_LOG": "info", "DATABASE_URL": self.postgres.url if self.postgres else ""}
+        self.begin()
+        self.verb("tenant", "create", "clinic", "--default-class", "health")
+        shown = json.loads(self.verb("credential", "create", "clinic", "--json").stdout)
+        self.access_key, self.secret_key = shown["access_key"], shown["secret_key"]
+        self.client = self.client_at(self)
+        self.bucket = fresh(f"mark{self.region}bucket")
+        assert patiently(self.client, "send", "GET", "/").status in (200, 403)
+        deadline = time.monotonic() + 10
+        while self.client.make_bucket(self.bucket).status != 200:
+            assert time.monotonic() < deadline, "a new access key was not known after 10 s"
+            time.sleep(0.1)
+        return self
+
+    def begin(self):
+        command = self.net.command(self.region, [self.binary, "serve", "--config", self.config, "--region", self.region])
+        with open(self.log, "ab") as log:
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
+        deadline = time.monotonic() + READY_S
+        while not answers_200(f"http://{self.address}:{PORTS['observe']}/ready"):
+            if self.child.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError("terroir serve is not ready:\n" + "\n".join(self.log.read_text().splitlines()[-20:]))
+            time.sleep(0.05)
+
+    def verb(self, *words):
+        command = self.net.command(self.region, [self.binary, *words, "--region", self.region, "--config", self.config])
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=self.env)
+        assert done.returncode == 0, f"terroir {' '.join(words)}: exit {done.returncode}: {done.stderr.strip()}"
+        return done
+
+    def client_at(self, place, scope=None):
+        """A client with this region's access key at the data listener of `place`."""
+        client = Client(f"https://{place.address}:{PORTS['data']}", scope or self.region, self.access_key, self.secret_key)
+        client.tls = ssl.create_default_context(cafile=self.authority.file)
+        return client
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+
+    def end(self):
+        if self.child and self.child.poll() is None:
+            self.kill()
+        for sink in getattr(self, "sinks", []):
+            liar.slam(sink, gently=True)
+        if hasattr(self, "liar"):
+            self.liar.close()
+        self.weed.stop()
+        if getattr(self, "postgres", None):
+            self.postgres.stop()
+
+
+def collector(address, tls):
+    """Says yes to whatever is posted, over TLS; its listener. What is in it is not this case's question, whether packets came is."""
+    listener = socket.create_server((address, PORTS["collector"]))
+
+    def answered(sock):
+        try:
+            with tls.wrap_socket(sock, server_side=True) as inner:
+                reader = inner.makefile("rb")
+                while True:
+                    _, headers, _ = liar.read_head(reader)
+                    liar.read_body(reader, headers, to_end=False)
+                    inner.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n")
+        except (OSError, ValueError, liar.Ended):
+            sock.close()
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answered, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener
+
+
+class Astray(threading.Thread):
+    """Knocks at the wrong region, in every scope, with and without bodies, with keys that nobody knows: never gets further than the door."""
+
+    def __init__(self, home, abroad):
+        super().__init__(daemon=True)
+        self.home, self.abroad, self.halt, self.answers, self.fault = home, abroad, threading.Event(), {}, None
+
+    def run(self):
+        clients = [self.home.client_at(self.abroad, scope) for scope in (self.home.region, self.abroad.region)]
+        stranger = Client(clients[0].endpoint, self.abroad.region, "NOBODYKNOWSTHISKEY00", "nothing")
+        stranger.tls = clients[0].tls
+        turn = 0
+        while not self.halt.is_set():
+            client, wanted = ((clients + [stranger])[turn % 3], 403 if turn % 3 == 2 else 301)
+            method, body = (("GET", b""), ("PUT", noise(turn, 3_000)), ("DELETE", b""), ("HEAD", b""))[turn % 4]
+            turn += 1
+            try:
+                status = client.send(method, f"/{self.home.bucket}/astray", body=body).status
+                self.answers[status] = self.answers.get(status, 0) + 1
+                if status not in (wanted, 503):
+                    self.fault = f"{method} at the wrong region: {status}"
+            except (Broken, OSError):  # it is being killed
+                client.close()
+            self.halt.wait(0.01)
+
+
+@case(needs="own", alone=True, limit_s=900, evidence=True)
+def no_packet_goes_from_one_region_to_the_other():
+    seed = seed_of("netns")
+    with Scratch() as folder, netns.Net(("fr", "us")) as net:
+        note(net.thread("clients", two_regions, net, folder, seed))
+
+
+def two_regions(net, folder, seed):
+    authority = Authority(folder)
+    regions_dir = regions_of(net, folder / "regions")
+    places = [Place(net, region, folder, authority, regions_dir, f"{seed}-{region}") for region in net.regions]
+    try:
+        for place in places:
+            place.start()
+        fr, us = places
+        ledger, beside, strays = work(fr, us, seed)
+        counted = net.packets()
+        for place, one in ((fr, ledger), (us, beside)):
+            one.verify(place.client, place.bucket)
+            for stray in strays_of(place)[0]:
+                one.add("abroad", stray)
+            one.clean()
+        after = net.packets()
+        judge(net, after)
+        control(net, after)
+        answers = {status: sum(one.answers.get(status, 0) for one in strays) for one in strays for status in one.answers}
+        requests = sum(ledger.codes.values()) + sum(beside.codes.values()) + sum(answers.values())
+        own = {name: counted[name] for name in counted if name.split("-")[0] == name.split("-")[1] and counted[name]}
+        evidence.row("no_packet_goes_from_one_region_to_the_other", "two regions in two network namespaces, stores failing, proxy and store killed",
+                     [ledger, beside], seed, requests_answered=requests, at_the_wrong_region=f"{sum(answers.values())} ({answers})",
+                     packets_between_the_regions=0, packets_to_own_services=own)
+        return (f"{requests} requests answered, wrong region {answers}, between the regions 0 packets, to their own {own}")
+    finally:
+        for place in places:
+            place.end()
+
+
+def work(fr, us, seed):
+    """Both tenants at once, while stores fail, a proxy is killed and a store is killed; until enough was answered."""
+    wanted = evidence.length("TERROIR_NETNS_REQUESTS", 2_500, 10_000)
+    strays = [Astray(fr, us), Astray(us, fr)]
+    load, beside = Load(fr, seed, 4, mix=SMALL_MIX, pause_s=0.01), Load(us, seed, 4, mix=SMALL_MIX, pause_s=0.01)
+    answered = lambda: sum(sum(one.ledger.codes.values()) for one in (load, beside)) + sum(sum(one.answers.values()) for one in strays)  # noqa: E731
+
+    def until(share):
+        deadline = time.monotonic() + 600
+        while answered() < wanted * share:
+            assert time.monotonic() < deadline, f"only {answered()} of {wanted} answered"
+            time.sleep(0.05)
+
+    with load, beside:
+        for one in strays:
+            one.start()
+        until(0.1)
+        for place in (fr, us):
+            place.liar.at_rate(0.1, ("error-before", "error-after", "truncate", "reset", "flip"), ("GET", "PUT"))
+        until(0.4)
+        fr.kill()
+        fr.begin()
+        until(0.6)
+        us.weed.kill()
+        time.sleep(1)
+        us.weed.revive()
+        us.weed.wait_until_ready()
+        until(0.8)
+        for place in (fr, us):
+            place.liar.honest()
+        until(1.0)
+        for one in strays:
+            one.halt.set()
+            one.join(90)
+            assert not one.fault, one.fault
+    assert all(one.answers.get(301, 0) > 10 and one.answers.get(403, 0) > 5 for one in strays), [one.answers for one in strays]
+    return load.ledger, beside.ledger, strays
+
+
+def judge(net, packets):
+    """Not one packet of a region to the other, to whichever service, nor anywhere else."""
+    crossed = {name: count for name, count in packets.items() if count and is_crossing(name)}
+    assert not crossed, f"packets crossed: {crossed}"
+    if TELEMETRY:
+        assert all(packets[f"{region}-{region}-collector"] > 3 for region in net.regions), packets
+    if INDEX == "postgres":
+        assert all(packets[f"{region}-{region}-index"] > 100 for region in net.regions), packets
+    for region in net.regions:
+        assert packets[f"{region}-{region}-store"] > 100, f"the counter of its own store counts nothing: {packets}"
+
+
+def is_crossing(name):
+    first, second, *_ = name.split("-")
+    return first == "forwarded" or second == "elsewhere" or first != second
+
+
+def control(net, before):
+    """The same counters see one connection across, to every service, and the connection is made: nothing stood in its way."""
+    for source in net.regions:
+        for to in (region for region in net.regions if region != source):
+            for service in ("store", "store-behind", "index", "collector", "data"):
+                net.thread(source, lambda port: socket.create_connection((net.address(to), port), 5).close(), PORTS[service])
+            packets = net.packets()
+            for name in (f"{source}-{to}-{service}" for service in ("store", "store-behind", "index", "collector", "data")):
+                assert packets[name] > before[name], f"the counter {name} is blind"
+            assert packets[f"forwarded-{source}-{to}"] > before[f"forwarded-{source}-{to}"]
+            assert packets[f"{source}-elsewhere"] > before[f"{source}-elsewhere"]
+
+
+def regions_of(net, folder):
+    """The repository's region files, with endpoints of this network in place of a deployment's."""
+    import shutil
+
+    shutil.copytree(evidence.ROOT / "regions", folder)
+    for region in net.regions:
+        address, path = net.address(region), folder / f"{region}.toml"
+        text = path.read_text()
+        text = re.sub(r'(\[endpoints\]\ns3 = )"[^"]*"', rf'\1"https://{address}:{PORTS["data"]}"', text)
+        text = re.sub(r'(\[facets\.storage\]\ncountries = .*\n)hosts = .*', rf'\1hosts = ["{address}"]', text)
+        text = re.sub(r'\[store\.\w+\]\n(?:.+\n)+', f"""[store.s3]
+endpoint = "https://{address}"
+bucket = "{STORE_BUCKET}"
+prefix = "blobs/"
+signing-region = "us-east-1"
+access-key-id = "env:STORE_KEY_ID"
+secret-access-key = "env:STORE_SECRET"
+path-style = true
+""", text)
+        if TELEMETRY:
+            text = re.sub(r'\n(\[index\.)', rf'\n[telemetry]\notlp = "https://{address}:{PORTS["collector"]}"\n\n\1', text, count=1)
+            text = re.sub(r'(\[facets\.telemetry\]\ncountries = .*\n)', rf'\1hosts = ["{address}:{PORTS["collector"]}"]\n', text)
+        if INDEX == "postgres":
+            database = f'host = "{address}:{PORTS["index"]}"\nurl = "env:DATABASE_URL"\n'
+            for facet in ("index", "keys"):
+                text = re.sub(rf'(\[facets\.{facet}\]\ncountries = .*\n)', rf'\1hosts = ["{address}:{PORTS["index"]}"]\n', text)
+            text = re.sub(r'\[index\.sqlite\]\n(?:.+\n)+', f"[index.postgres]\n{database}\n[key-store.postgres]\n{database}", text)
+        path.write_text(text)
+    return folder
