@@ -1,10 +1,10 @@
-//! The one address that the S3 driver may talk to, as parsed from the region's file.
+//! The one address that a driver may talk to, as parsed from the region's file.
 
 use http::Uri;
 
 /// What makes the endpoint unusable before anything is sent.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EndpointError {
+pub(in crate::blobs) enum EndpointError {
     #[error("the endpoint is not of the form https://host[:port]")]
     Malformed,
     #[error("an endpoint without TLS is allowed on loopback addresses only")]
@@ -19,15 +19,15 @@ pub(super) enum EndpointError {
 
 /// The one place the driver talks to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) tls: bool,
+pub(in crate::blobs) struct Endpoint {
+    pub(in crate::blobs) tls: bool,
     host: String,
     port: u16,
 }
 
 impl Endpoint {
     /// Parses `https://host[:port]`, or `http://` with a loopback address.
-    pub(super) fn parse(text: &str) -> Result<Self, EndpointError> {
+    pub(in crate::blobs) fn parse(text: &str) -> Result<Self, EndpointError> {
         let uri: Uri = text.parse().map_err(|_| EndpointError::Malformed)?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
@@ -41,39 +41,41 @@ impl Endpoint {
         if !bare || host.is_empty() {
             return Err(EndpointError::Malformed);
         }
-        let literal = host.trim_start_matches('[').trim_end_matches(']');
-        let loopback =
-            host == "localhost" || literal.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-        if !tls && !loopback {
-            return Err(EndpointError::ClearText);
-        }
-        Ok(Self { tls, host, port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }) })
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let endpoint = Self { tls, host, port };
+        if tls || endpoint.is_loopback() { Ok(endpoint) } else { Err(EndpointError::ClearText) }
+    }
+
+    /// Whether it is this machine.
+    pub(in crate::blobs) fn is_loopback(&self) -> bool {
+        let literal = self.host.trim_start_matches('[').trim_end_matches(']');
+        self.host == "localhost" || literal.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
     }
 
     /// The same service under `bucket.host`, for buckets addressed by host.
-    pub(super) fn with_bucket_host(&self, bucket: &str) -> Self {
+    pub(in crate::blobs) fn with_bucket_host(&self, bucket: &str) -> Self {
         Self { host: format!("{bucket}.{}", self.host), ..self.clone() }
     }
 
     /// The host, for reports.
-    pub(super) fn host(&self) -> &str {
+    pub(in crate::blobs) fn host(&self) -> &str {
         &self.host
     }
 
     /// As the SDK needs it; the default port is left out, because it is part of what is signed.
-    pub(super) fn url(&self) -> String {
+    pub(in crate::blobs) fn url(&self) -> String {
         let (scheme, default) = if self.tls { ("https", 443) } else { ("http", 80) };
         let port = if self.port == default { String::new() } else { format!(":{}", self.port) };
         format!("{scheme}://{}{port}", self.host)
     }
 
     /// Name or address, and port, as a connection needs them: without the brackets of an IPv6 address.
-    pub(super) fn address(&self) -> (&str, u16) {
+    pub(in crate::blobs) fn address(&self) -> (&str, u16) {
         (self.host.trim_start_matches('[').trim_end_matches(']'), self.port)
     }
 
     /// Whether a request may go there.
-    pub(super) fn admits(&self, uri: &Uri) -> bool {
+    pub(in crate::blobs) fn admits(&self, uri: &Uri) -> bool {
         let scheme = if self.tls { "https" } else { "http" };
         let port = uri.port_u16().unwrap_or(if self.tls { 443 } else { 80 });
         uri.scheme_str() == Some(scheme)

@@ -2,7 +2,7 @@
 //! at all: retries (ours have a budget), redirects, proxies, checksum trailers, endpoint rules, streaming.
 
 mod egress;
-mod endpoint;
+pub(in crate::blobs) mod endpoint;
 mod failure;
 
 use std::fmt;
@@ -113,6 +113,7 @@ impl S3Store {
             region: settings.region,
             endpoint_host: Some(endpoint.host().to_owned()),
             declared_location: settings.declared_location,
+            deleted_kept_s: None,
         };
         let connect_max = Duration::from_millis(settings.connect_ms);
         let egress =
@@ -357,13 +358,13 @@ impl ResolveEndpoint for OnePlace {
 }
 
 /// What may stand in a path or a host unescaped; the service has its own, narrower rule.
-fn is_bucket(bucket: &str) -> bool {
+pub(super) fn is_bucket(bucket: &str) -> bool {
     (3..=63).contains(&bucket.len())
         && bucket.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
         && !bucket.contains("..")
 }
 
-fn is_prefix(prefix: &str) -> bool {
+pub(super) fn is_prefix(prefix: &str) -> bool {
     let part = |part: &str| {
         !matches!(part, "" | "." | "..")
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
