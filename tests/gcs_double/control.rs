@@ -142,7 +142,8 @@ fn object_message(bucket: &Bucket, object: &Object) -> v2::Object {
 }
 
 fn bucket_id(name: &str) -> Result<&str, Refusal> {
-    name.strip_prefix(PARENT).ok_or_else(|| Refusal::invalid("a bucket's name starts with projects/_/buckets/"))
+    name.strip_prefix(PARENT)
+        .ok_or_else(|| Refusal::invalid("a bucket's name starts with projects/_/buckets/"))
 }
 
 /// The one message of a unary call, not compressed.

@@ -12,7 +12,8 @@ use super::server::{Asked, bucket_and_object};
 
 pub(crate) fn answer(shared: &Shared, asked: &Asked) -> Result<Answer, Refusal> {
     let (bucket, name) = bucket_and_object(&asked.path)?;
-    let name = name.filter(|name| !name.is_empty()).ok_or_else(|| Refusal::not_found("no object is named"))?;
+    let name =
+        name.filter(|name| !name.is_empty()).ok_or_else(|| Refusal::not_found("no object is named"))?;
     asked.query.only(&[
         "alt",
         "generation",
@@ -53,12 +54,7 @@ pub(crate) fn answer(shared: &Shared, asked: &Asked) -> Result<Answer, Refusal> 
     Ok(faulty(answer, asked.fault.as_ref(), body, &object))
 }
 
-fn faulty(
-    answer: http::response::Builder,
-    fault: Option<&Fault>,
-    body: Bytes,
-    object: &Object,
-) -> Answer {
+fn faulty(answer: http::response::Builder, fault: Option<&Fault>, body: Bytes, object: &Object) -> Answer {
     let of = |bytes: Bytes| (bytes.len(), whole(bytes));
     let (len, body) = match fault {
         Some(Fault::BreakOff { after_bytes }) => {

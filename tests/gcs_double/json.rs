@@ -11,12 +11,8 @@ use super::bucket::{Bucket, Conditions, Listing, Object, Refusal};
 use super::respond::{Answer, json as answer_json, status};
 use super::server::{Asked, Query, bucket_and_object};
 
-const CONDITIONS: [&str; 4] = [
-    "ifGenerationMatch",
-    "ifGenerationNotMatch",
-    "ifMetagenerationMatch",
-    "ifMetagenerationNotMatch",
-];
+const CONDITIONS: [&str; 4] =
+    ["ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch"];
 
 pub(crate) fn answer(shared: &Shared, asked: &Asked) -> Result<Answer, Refusal> {
     let (bucket, object) = bucket_and_object(&asked.path)?;

@@ -6,6 +6,7 @@
 //! test can search it.
 
 pub(crate) mod bucket;
+mod command;
 mod control;
 mod download;
 pub(crate) mod faults;
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use self::bucket::Bucket;
 use self::faults::{Call, Fault, Faults};
+pub(crate) use self::tokens::SUBJECT_TOKEN;
 use self::upload::Session;
 
 /// The most bytes of requests that are kept for searching; a test that sends more must not rely on the search.
@@ -51,7 +53,6 @@ impl Default for Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) call: Call,
-    pub(crate) method: String,
     /// Path and query.
     pub(crate) target: String,
     /// The host it was meant for, without port.
@@ -59,6 +60,14 @@ pub(crate) struct Seen {
     /// Names and values, one a line.
     pub(crate) headers: String,
     pub(crate) body: Bytes,
+}
+
+impl Seen {
+    /// Whether it holds these bytes anywhere.
+    pub(crate) fn holds(&self, what: &[u8]) -> bool {
+        let texts = [self.target.as_bytes(), self.headers.as_bytes(), &self.body];
+        texts.into_iter().any(|text| bucket::find(text, what).is_some())
+    }
 }
 
 #[derive(Debug)]

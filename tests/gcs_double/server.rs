@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use super::bucket::Refusal;
 use super::faults::{Call, Fault};
 use super::respond::{Answer, Broken, grpc_refused, refused};
-use super::{Seen, Shared, control, download, json, tokens, upload};
+use super::{Seen, Shared, command, control, download, json, tokens, upload};
 
 /// The largest request body.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -95,15 +95,22 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Broken> {
     let (head, body) = request.into_parts();
     let grpc = head.version == Version::HTTP_2
-        && head.headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        && head
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     let path = head.uri.path().to_owned();
     let call = call_of(&head.method, &path, grpc);
     let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| Broken)?.to_bytes();
+    if path.starts_with(command::PATH) {
+        let query = Query::parse(head.uri.query().unwrap_or_default()).unwrap_or_default();
+        let asked = Asked { method: head.method, path, query, headers: head.headers, body, fault: None };
+        return Ok(command::answer(&shared, &asked).unwrap_or_else(|refusal| refused(&refusal)));
+    }
     let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let host = head.uri.host().or_else(|| head.headers.get("host").and_then(|host| host.to_str().ok()));
     let seen = Seen {
         call,
-        method: head.method.to_string(),
         target,
         host: host.unwrap_or_default().split(':').next().unwrap_or_default().to_owned(),
         headers: head.headers.iter().map(|(name, value)| format!("{name}: {value:?}\n")).collect(),
@@ -176,7 +183,8 @@ pub(crate) fn bucket_and_object(path: &str) -> Result<(String, Option<String>), 
         let decoded = percent_decode_str(text).decode_utf8();
         decoded.map(|text| text.into_owned()).map_err(|_| Refusal::invalid("a name is not UTF-8"))
     };
-    let rest = path.strip_prefix("/upload").unwrap_or(path).strip_prefix("/storage/v1/b/").ok_or_else(unknown)?;
+    let rest =
+        path.strip_prefix("/upload").unwrap_or(path).strip_prefix("/storage/v1/b/").ok_or_else(unknown)?;
     let mut steps = rest.split('/');
     let bucket = decode(steps.next().unwrap_or_default())?;
     match (steps.next(), steps.next(), steps.next()) {

@@ -81,7 +81,8 @@ fn is_signed_by(token: &str, key: &[u8], account: &str) -> bool {
     let Some((header, claims)) = signed.split_once('.') else { return false };
     let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).ok();
     let document = |part: &str| decode(part).and_then(|it| serde_json::from_slice::<Value>(&it).ok());
-    let (Some(header), Some(claims), Some(signature)) = (document(header), document(claims), decode(signature))
+    let (Some(header), Some(claims), Some(signature)) =
+        (document(header), document(claims), decode(signature))
     else {
         return false;
     };

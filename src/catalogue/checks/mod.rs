@@ -58,6 +58,7 @@ const REGION_CHECKS: &[Check<Region>] = &[
     ("endpoint-has-tls", Broken, region::endpoint_has_tls),
     ("store-name", Broken, region::store_name),
     ("gcs-endpoint-is-regional", Broken, region::gcs_endpoint_is_regional),
+    ("gcs-credentials", Broken, region::gcs_credentials),
     ("location-is-observable", Advice, region::location_is_observable),
     ("driver-is-built", Advice, region::driver_is_built),
     ("paths-are-apart", Broken, region::paths_are_apart),
