@@ -39,7 +39,8 @@ use super::{
 };
 
 /// Above every blob, so that each goes in one request.
-const SINGLE_REQUEST_BYTES_MAX: usize = 2 * BLOB_BYTES_MAX as usize;
+const SINGLE_REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
+const _: () = assert!(BLOB_BYTES_MAX < SINGLE_REQUEST_BYTES_MAX as u64);
 
 /// Pages without a name that a listing skips before it says that the store is unavailable: the service may give empty ones
 /// (Cloud Storage documentation, "List objects").

@@ -242,3 +242,55 @@ async fn a_bucket_a_prefix_or_an_endpoint_that_could_lead_elsewhere_is_refused()
         refusal(GcsStore::open(bad).await);
     }
 }
+
+#[tokio::test]
+async fn a_store_opens_and_works_in_this_environment() {
+    let double = Double::start(Settings::default()).await;
+    double.put_bucket(Bucket::new(BUCKET, "US-CENTRAL1"));
+    let opened = GcsStore::open(settings(&double, BUCKET)).await;
+    let store = opened.unwrap_or_else(|error| panic!("{}", terroir::telemetry::event::chain(&error)));
+    works(&store).await;
+    assert!(double.seen().iter().all(|it| !it.headers.contains("authorization")));
+}
+
+/// The test above, once more in a process whose environment would move or show requests.
+#[test]
+fn an_environment_that_moves_requests_stops_the_start_and_one_that_names_credentials_means_nothing() {
+    let run = |name: &str, value: &str| {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "blobs::gcs_credentials::a_store_opens_and_works_in_this_environment",
+                "--nocapture",
+            ])
+            .env(name, value)
+            .output()
+            .unwrap()
+    };
+    for name in [
+        "HTTP_PROXY",
+        "https_proxy",
+        "all_proxy",
+        "GCE_METADATA_HOST",
+        "GOOGLE_CLOUD_UNIVERSE_DOMAIN",
+        "STORAGE_EMULATOR_HOST",
+        "GOOGLE_CLOUD_RUST_LOGGING",
+    ] {
+        let done = run(name, "http://127.0.0.1:1");
+        let told =
+            String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        assert!(
+            !done.status.success() && told.contains(&format!("the environment variable {name} ")),
+            "{told}"
+        );
+    }
+    for (name, value) in [
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file"),
+        ("GOOGLE_CLOUD_QUOTA_PROJECT", "somebody-elses"),
+        ("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1"),
+        ("NO_PROXY", "*"),
+    ] {
+        let done = run(name, value);
+        assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}

@@ -457,3 +457,34 @@ async fn faults_happen_as_often_as_they_are_set_and_the_same_with_the_same_seed(
     assert_ne!(first, other);
     assert!((5..40).contains(&first.iter().filter(|status| **status == 429).count()));
 }
+
+#[tokio::test]
+async fn a_harness_that_is_not_rust_commands_it_over_http() {
+    let double = Double::start(Settings::default()).await;
+    let raw = Raw::at(&double);
+    let command = async |method: Method, target: &str| {
+        let answer = raw.ask(method, &format!("/_double/{target}"), &[], "").await.unwrap();
+        (answer.status().as_u16(), json(&answer))
+    };
+    let made =
+        command(Method::PUT, "bucket?name=raw&location=US-CENTRAL1&versioning=false&soft-delete-s=60").await;
+    assert_eq!(made.0, 200);
+    raw.upload(BUCKET, "a", b"0123456789").await;
+    assert_eq!(command(Method::POST, "fault?on=download&what=refuse&value=503&times=1").await.0, 200);
+    let object = format!("/storage/v1/b/{BUCKET}/o/a?alt=media");
+    assert_eq!(raw.get(&object, &[]).await.status(), 503);
+    assert_eq!(raw.get(&object, &[]).await.status(), 200);
+    assert_eq!(command(Method::POST, "fault?on=download&what=flip&value=0&per-mille=1000").await.0, 200);
+    assert_eq!(raw.get(&object, &[]).await.body(), "1123456789");
+    assert_eq!(command(Method::POST, "heal").await.0, 200);
+    assert_eq!(raw.get(&object, &[]).await.body(), "0123456789");
+    let (_, state) = command(Method::GET, "state").await;
+    assert_eq!((&state["buckets"][0]["names"][0], &state["injected"]), (&"a".into(), &2.into()));
+    assert_eq!((&state["requests"]["download"], &state["requests"]["upload"]), (&4.into(), &1.into()));
+    assert_eq!(command(Method::GET, "seen?marker=0123456789").await.1["hits"], 1);
+    for bad in
+        ["fault?on=nothing&what=reset", "fault?on=upload&what=magic", "fault?on=upload&what=refuse", "x"]
+    {
+        assert!(command(Method::POST, bad).await.0 >= 400, "{bad}");
+    }
+}
