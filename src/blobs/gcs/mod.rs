@@ -145,7 +145,6 @@ impl GcsStore {
         verb: Verb,
         call: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
-        // Boxed: the client's calls alone are kilobytes of future, which would be moved about at every await above.
         timeout(self.attempt_max, Box::pin(call))
             .await
             .unwrap_or_else(|_| Err(Error::new(verb, ErrorKind::Timeout)))
@@ -153,15 +152,15 @@ impl GcsStore {
 
     async fn send(&self, name: &str, bytes: &Bytes) -> Result<(), Error> {
         let crc = crc32c(bytes);
-        let stored = self
+        let call = self
             .bodies
             .write_object(&self.bucket, name, bytes.clone())
             .set_if_generation_match(0)
             .set_content_type("application/octet-stream")
-            .with_known_crc32c(crc)
-            .send_buffered()
-            .await
-            .map_err(|error| error_of(Verb::Put, &error))?;
+            .with_known_crc32c(crc);
+        // Boxed: this alone is 32 KB of future, which would be moved about at every await above.
+        let sent = Box::pin(call.send_buffered()).await;
+        let stored = sent.map_err(|error| error_of(Verb::Put, &error))?;
         let told = stored.checksums.as_ref().and_then(|checksums| checksums.crc32c);
         if u64::try_from(stored.size) == Ok(bytes.len() as u64) && told.is_none_or(|told| told == crc) {
             Ok(())
