@@ -42,6 +42,7 @@ pub(crate) struct Object {
 
 /// Preconditions of a call; all of them must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_field_names, reason = "as the service names them")]
 pub(crate) struct Conditions {
     pub(crate) generation_match: Option<i64>,
     pub(crate) generation_not_match: Option<i64>,

@@ -50,7 +50,7 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decode = |text: &str| {
                 let spaced = text.replace('+', " ");
-                percent_decode_str(&spaced).decode_utf8().map(|text| text.into_owned())
+                percent_decode_str(&spaced).decode_utf8().map(std::borrow::Cow::into_owned)
             };
             let bad = |_| Refusal::invalid("the query is not UTF-8");
             if found.insert(decode(name).map_err(bad)?, decode(value).map_err(bad)?).is_some() {
@@ -113,7 +113,12 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
         call,
         target,
         host: host.unwrap_or_default().split(':').next().unwrap_or_default().to_owned(),
-        headers: head.headers.iter().map(|(name, value)| format!("{name}: {value:?}\n")).collect(),
+        headers: head
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value:?}\n"))
+            .collect::<Vec<_>>()
+            .concat(),
         body: body.clone(),
     };
     let fault = {
@@ -181,7 +186,7 @@ pub(crate) fn bucket_and_object(path: &str) -> Result<(String, Option<String>), 
     let unknown = || Refusal::not_found("no such path");
     let decode = |text: &str| {
         let decoded = percent_decode_str(text).decode_utf8();
-        decoded.map(|text| text.into_owned()).map_err(|_| Refusal::invalid("a name is not UTF-8"))
+        decoded.map(std::borrow::Cow::into_owned).map_err(|_| Refusal::invalid("a name is not UTF-8"))
     };
     let rest =
         path.strip_prefix("/upload").unwrap_or(path).strip_prefix("/storage/v1/b/").ok_or_else(unknown)?;
