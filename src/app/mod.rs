@@ -186,7 +186,12 @@ pub async fn build(
             .probe()
             .await
             .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
-        event::store_probed(&region.id, report.create_if_absent, &report.whereabouts.observed);
+        event::store_probed(
+            &region.id,
+            report.create_if_absent,
+            &report.whereabouts.observed,
+            report.deleted_kept_s,
+        );
         let site = Arc::new(site);
         let collector = telemetry::start(&site, &settings.limits, settings.telemetry)?;
         let told = listeners::Told {

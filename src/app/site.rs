@@ -286,7 +286,7 @@ impl Site {
                 under(&self.parts.settings.state_dir, &local.path).join(name).display().to_string()
             }
             catalogue::Store::S3(s3) => format!("{}/{}/{}{name}", s3.endpoint, s3.bucket, s3.prefix),
-            catalogue::Store::Gcs(gcs) => format!("{}/{}/{}{name}", gcs.endpoint, gcs.bucket, gcs.prefix),
+            catalogue::Store::Gcs(gcs) => format!("gs://{}/{}{name}", gcs.bucket, gcs.prefix),
         }
     }
 

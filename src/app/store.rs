@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::blobs::{
-    BlobStore, FsSettings, FsStore, MemoryStore, Metered, RetrySettings, Retrying, S3Credentials, S3Settings,
-    S3Store,
+    BlobStore, FsSettings, FsStore, GcsCredentials, GcsSettings, GcsStore, MemoryStore, Metered,
+    RetrySettings, Retrying, S3Credentials, S3Settings, S3Store,
 };
 use crate::catalogue;
 use crate::settings::read_secret;
@@ -62,6 +62,35 @@ pub(super) async fn open(parts: &SiteParts) -> Result<Arc<dyn BlobStore>, SiteEr
                 entropy(),
             )))
         }
-        catalogue::Store::Gcs(_) => Err(SiteError::NotBuilt { what: "store", kind: "gcs" }),
+        catalogue::Store::Gcs(gcs) => {
+            let settings = gcs_settings(parts, gcs)?;
+            Ok(Arc::new(Retrying::new(
+                Metered::new(GcsStore::open(settings).await?, Arc::clone(&parts.metrics)),
+                RetrySettings::default(),
+                entropy(),
+            )))
+        }
     }
+}
+
+fn gcs_settings(parts: &SiteParts, gcs: &catalogue::GcsStore) -> Result<GcsSettings, SiteError> {
+    let credentials = match &gcs.credentials {
+        catalogue::GcsCredentials::ServiceAccount(key) => GcsCredentials::ServiceAccount(read_secret(key)?),
+        catalogue::GcsCredentials::WorkloadIdentity(config) => {
+            GcsCredentials::WorkloadIdentity(read_secret(config)?)
+        }
+        catalogue::GcsCredentials::MetadataServer {} => GcsCredentials::MetadataServer,
+        catalogue::GcsCredentials::Anonymous {} => GcsCredentials::Anonymous,
+    };
+    Ok(GcsSettings {
+        region: parts.region.id.clone(),
+        endpoint: gcs.endpoint.to_string(),
+        control_endpoint: gcs.control_endpoint.as_ref().map(ToString::to_string),
+        bucket: gcs.bucket.clone(),
+        prefix: gcs.prefix.clone(),
+        credentials,
+        token_hosts: gcs.token_hosts.iter().map(ToString::to_string).collect(),
+        declared_location: Some(gcs.expected_location.clone()),
+        attempt_ms: ATTEMPT_MS,
+    })
 }

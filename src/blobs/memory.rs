@@ -108,6 +108,7 @@ impl BlobStore for MemoryStore {
             region: self.region.clone(),
             endpoint_host: None,
             declared_location: None,
+            deleted_kept_s: None,
         }
     }
 }

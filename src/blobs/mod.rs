@@ -55,6 +55,7 @@ mod error;
 #[cfg(feature = "testing")]
 pub mod failpoint;
 mod fs;
+mod gcs;
 mod location;
 mod memory;
 mod metered;
@@ -67,6 +68,7 @@ pub mod testing;
 
 pub use error::{BackendAnswer, Error, ErrorKind, Verb};
 pub use fs::{FsSettings, FsStore};
+pub use gcs::{GcsCredentials, GcsSettings, GcsStore};
 pub use location::Location;
 pub use memory::MemoryStore;
 pub use metered::Metered;

@@ -16,6 +16,9 @@ pub struct ProbeReport {
     pub create_if_absent: bool,
     /// Where it is.
     pub whereabouts: Whereabouts,
+    /// How long it keeps what we deleted, out of our sight, in seconds; see
+    /// [`Description::deleted_kept_s`](super::Description).
+    pub deleted_kept_s: Option<u64>,
 }
 
 /// What is declared, what was observed and when: kept apart, because one is a promise and the other a measurement.
@@ -112,7 +115,8 @@ pub async fn probe(
     cleaned?;
     match store.head(&at).await {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Ok(ProbeReport { create_if_absent, whereabouts })
+            let deleted_kept_s = store.describe().deleted_kept_s;
+            Ok(ProbeReport { create_if_absent, whereabouts, deleted_kept_s })
         }
         Err(error) => Err(error.into()),
         Ok(_) => Err(ProbeError::Lied(Lie::KeepsDeleted)),

@@ -89,6 +89,8 @@ pub enum StoreKind {
     Fs,
     /// An S3-compatible service.
     S3,
+    /// Google Cloud Storage.
+    Gcs,
 }
 
 impl StoreKind {
@@ -98,6 +100,7 @@ impl StoreKind {
             Self::Memory => "memory",
             Self::Fs => "fs",
             Self::S3 => "s3",
+            Self::Gcs => "gcs",
         }
     }
 }
@@ -113,6 +116,9 @@ pub struct Description {
     pub endpoint_host: Option<String>,
     /// The location its region file declares, if the store can be asked for one.
     pub declared_location: Option<String>,
+    /// How long the store keeps what we deleted, out of our sight, in seconds, as it last said: a promise of deletion holds only
+    /// after that time. `None` where the store was not asked or cannot say; 0 where it said that it keeps nothing.
+    pub deleted_kept_s: Option<u64>,
 }
 
 #[deny(clippy::missing_trait_methods)]

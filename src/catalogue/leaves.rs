@@ -25,6 +25,11 @@ fn region_or_star(text: &str) -> Result<(), String> {
     if text == "*" { Ok(()) } else { of_type::<RegionId>(text) }
 }
 
+/// Credentials without a kind: a text that may well be the secret itself, which the decoder's own error would repeat.
+fn no_text(_: &str) -> Result<(), String> {
+    Err("credentials name their kind, and where they are kept".to_owned())
+}
+
 const COUNTRY: &str = "write the country's own code, one entry for each country";
 const HOST: &str = "write host or host:port";
 const ENDPOINT: &str = "write https://host or https://host:port";
@@ -50,7 +55,7 @@ pub(super) const REGION_LEAVES: &[Leaf] = &[
         fix: COUNTRY,
     },
     Leaf { path: &["facets", "*", "hosts", "*"], check: "host", rule: of_type::<Authority>, fix: HOST },
-    Leaf { path: &["store", "*", "token-host"], check: "host", rule: of_type::<Authority>, fix: HOST },
+    Leaf { path: &["store", "*", "token-hosts", "*"], check: "host", rule: of_type::<Authority>, fix: HOST },
     Leaf { path: &["index", "*", "host"], check: "host", rule: of_type::<Authority>, fix: HOST },
     Leaf { path: &["endpoints", "*"], check: "endpoint", rule: of_type::<Endpoint>, fix: ENDPOINT },
     Leaf { path: &["store", "*", "endpoint"], check: "endpoint", rule: of_type::<Endpoint>, fix: ENDPOINT },
@@ -60,6 +65,12 @@ pub(super) const REGION_LEAVES: &[Leaf] = &[
         check: "secret-reference",
         rule: of_type::<SecretRef>,
         fix: REFERENCE,
+    },
+    Leaf {
+        path: &["store", "*", "control-endpoint"],
+        check: "endpoint",
+        rule: of_type::<Endpoint>,
+        fix: ENDPOINT,
     },
     Leaf {
         path: &["store", "*", "access-key-id"],
@@ -75,6 +86,12 @@ pub(super) const REGION_LEAVES: &[Leaf] = &[
     },
     Leaf {
         path: &["store", "*", "credentials"],
+        check: "secret-reference",
+        rule: no_text,
+        fix: "write { service-account = \"file:PATH\" }, or another kind",
+    },
+    Leaf {
+        path: &["store", "*", "credentials", "*"],
         check: "secret-reference",
         rule: of_type::<SecretRef>,
         fix: REFERENCE,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::class::Custody;
-use super::leaf::{Authority, Endpoint, parse, parse_values};
+use super::leaf::{Authority, Endpoint, parse, parse_list, parse_some, parse_values};
 use crate::model::SecretRef;
 
 /// Where sealed blobs go.
@@ -39,8 +39,9 @@ impl Store {
 
     /// Whether this build has a driver for it.
     pub fn is_built(&self) -> bool {
-        // The Google driver is not written yet. The schema knows the kind, because the place of the US region is real.
-        !matches!(self, Self::Gcs(_))
+        match self {
+            Self::Fs(_) | Self::S3(_) | Self::Gcs(_) | Self::Memory {} => true,
+        }
     }
 
     /// The hosts it connects to.
@@ -48,7 +49,10 @@ impl Store {
         match self {
             Self::Fs(_) | Self::Memory {} => vec![],
             Self::S3(store) => vec![store.endpoint.authority()],
-            Self::Gcs(store) => vec![store.endpoint.authority(), &store.token_host],
+            Self::Gcs(store) => {
+                let endpoints = std::iter::once(&store.endpoint).chain(&store.control_endpoint);
+                endpoints.map(Endpoint::authority).chain(&store.token_hosts).collect()
+            }
         }
     }
 }
@@ -95,19 +99,37 @@ pub struct GcsStore {
     /// Where it answers: a regional endpoint keeps TLS and processing in the region.
     #[serde(deserialize_with = "parse")]
     pub endpoint: Endpoint,
-    /// Where access tokens come from.
-    #[serde(deserialize_with = "parse")]
-    pub token_host: Authority,
+    /// Where it answers calls without bodies (gRPC), if that is another place.
+    #[serde(default, deserialize_with = "parse_some")]
+    pub control_endpoint: Option<Endpoint>,
     /// The bucket that holds every blob of the region.
     pub bucket: String,
     /// Put before every blob's name; empty or ending in `/`.
     #[serde(default)]
     pub prefix: String,
-    /// Where the service account's key is kept.
-    #[serde(deserialize_with = "parse")]
-    pub credentials: SecretRef,
+    /// Who we are.
+    pub credentials: GcsCredentials,
+    /// The only hosts that may be asked for access tokens. None where none is asked: a service account signs its own.
+    #[serde(default, deserialize_with = "parse_list")]
+    pub token_hosts: Vec<Authority>,
     /// What the bucket's `location` must be.
     pub expected_location: String,
+}
+
+/// Who we are to Google Cloud Storage. Named, never discovered.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum GcsCredentials {
+    /// Where a service account's JSON key is kept.
+    #[serde(deserialize_with = "parse")]
+    ServiceAccount(SecretRef),
+    /// Where the JSON of workload identity federation (`external_account`) is kept.
+    #[serde(deserialize_with = "parse")]
+    WorkloadIdentity(SecretRef),
+    /// The metadata server of the machine, at the one token host.
+    MetadataServer {},
+    /// Nobody: a store on this machine.
+    Anonymous {},
 }
 
 /// Where names, versions and sizes go.

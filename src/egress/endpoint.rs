@@ -46,13 +46,15 @@ impl Endpoint {
         if !bare || host.is_empty() {
             return Err(EndpointError::Malformed);
         }
-        let literal = host.trim_start_matches('[').trim_end_matches(']');
-        let loopback =
-            host == "localhost" || literal.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-        if !tls && !loopback {
-            return Err(EndpointError::ClearText);
-        }
-        Ok(Self { tls, host, port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }) })
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let endpoint = Self { tls, host, port };
+        if tls || endpoint.is_loopback() { Ok(endpoint) } else { Err(EndpointError::ClearText) }
+    }
+
+    /// Whether it is this machine.
+    pub fn is_loopback(&self) -> bool {
+        let literal = self.host.trim_start_matches('[').trim_end_matches(']');
+        self.host == "localhost" || literal.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
     }
 
     /// The same service under `bucket.host`, for buckets addressed by host.

@@ -24,9 +24,15 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A region's store was asked what it really does, and did what a store must.
-pub fn store_probed(region: &RegionId, create_if_absent: bool, whereabouts: &dyn std::fmt::Debug) {
-    tracing::info!(event = "store_probed", %region, create_if_absent, ?whereabouts);
+/// A region's store was asked what it really does, and did what a store must. `deleted_kept_s` is how long it keeps what was
+/// deleted, where it says so.
+pub fn store_probed(
+    region: &RegionId,
+    create_if_absent: bool,
+    whereabouts: &dyn std::fmt::Debug,
+    deleted_kept_s: Option<u64>,
+) {
+    tracing::info!(event = "store_probed", %region, create_if_absent, ?whereabouts, ?deleted_kept_s);
 }
 
 /// A listener answers.

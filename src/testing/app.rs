@@ -62,6 +62,8 @@ pub struct Setup {
     pub store: Embedded,
     /// What replicas share; nothing: there is one, and everything is in its folder.
     pub shared: Option<SharedParts>,
+    /// Other stores on this machine, in place of the embedded one.
+    pub stores: BTreeMap<RegionId, Store>,
     /// Limits.
     pub limits: Limits,
     /// What is told of requests.
@@ -88,6 +90,7 @@ impl Default for Setup {
             regions: vec![region("fr"), region("us")],
             store: Embedded::Fs,
             shared: None,
+            stores: BTreeMap::new(),
             limits: Limits::default(),
             telemetry: settings::Telemetry::default(),
             collectors: BTreeMap::new(),
@@ -285,9 +288,10 @@ fn catalogue(setup: &Setup) -> Catalogue {
             Some(shared) => replica(shared),
             None => RegionOverlay {
                 s3_endpoint: None,
-                store: Some(match setup.store {
-                    Embedded::Fs => Store::Fs(local("store")),
-                    Embedded::Memory => Store::Memory {},
+                store: Some(match (setup.stores.get(region), setup.store) {
+                    (Some(store), _) => store.clone(),
+                    (None, Embedded::Fs) => Store::Fs(local("store")),
+                    (None, Embedded::Memory) => Store::Memory {},
                 }),
                 index: Some(Index::Sqlite(local("index/index.sqlite3"))),
                 keys: Some(Keys::LocalFile(local("keys/roots"))),

@@ -4,6 +4,11 @@ mod contract;
 mod durability;
 mod egress;
 mod faults;
+mod gcs;
+mod gcs_app;
+mod gcs_credentials;
+mod gcs_double;
+mod gcs_faults;
 mod seaweedfs;
 
 use std::sync::Arc;

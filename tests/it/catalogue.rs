@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use terroir::catalogue::{
     Catalogue, CatalogueError, CheckReport, Overlay, OverlayError, Region, Severity, Source, Tree, check,
@@ -70,15 +71,62 @@ fn the_shipped_catalogue_is_sound_and_every_check_ran_on_it() {
 #[test]
 fn the_shipped_catalogue_says_what_is_still_to_be_confirmed() {
     let report = check_tree(&Tree::embedded(), None, NOW);
-    for (file, advice) in
-        [("fr.toml", "evidence-is-confirmed"), ("fr.toml", "custody-is-met"), ("us.toml", "driver-is-built")]
-    {
+    for (file, advice) in [
+        ("fr.toml", "evidence-is-confirmed"),
+        ("fr.toml", "custody-is-met"),
+        ("us.toml", "evidence-is-confirmed"),
+    ] {
         let told = report
             .findings
             .iter()
             .any(|f| f.check == advice && f.severity == Severity::Advice && f.file.ends_with(file));
         assert!(told, "{advice} is silent about {file}");
     }
+}
+
+#[test]
+fn each_kind_of_google_credentials_loads_with_the_token_hosts_that_fit_it() {
+    let kinds: [(&str, &[&str]); 3] = [
+        (r#"{ service-account = "file:/run/secrets/key.json" }"#, &[]),
+        (
+            r#"{ workload-identity = "env:EXTERNAL" }"#,
+            &["sts.googleapis.com", "iamcredentials.googleapis.com"],
+        ),
+        ("{ metadata-server = {} }", &["metadata.google.internal:80"]),
+    ];
+    for (credentials, hosts) in kinds {
+        let folder = documented();
+        let path = folder.path().join("us.toml");
+        let shipped = fs::read_to_string(&path).unwrap();
+        let allowed = [&["storage.us-central1.rep.googleapis.com"], hosts].concat();
+        let changed = shipped
+            .replace(
+                r#"{ service-account = "file:/run/secrets/terroir-us-store.json" }"#,
+                &format!("{credentials}\ntoken-hosts = {hosts:?}"),
+            )
+            .replace(
+                r#"hosts = ["storage.us-central1.rep.googleapis.com"]"#,
+                &format!("hosts = {allowed:?}"),
+            );
+        fs::write(&path, changed).unwrap();
+        let region = Arc::clone(load(folder.path()).region(&region_id("us")).unwrap());
+        assert!(region.store.is_built());
+        assert_eq!(region.store.hosts().len(), 1 + hosts.len(), "{credentials}");
+        assert_eq!(region.egress().len(), 1 + hosts.len(), "{credentials}");
+    }
+    let local = |endpoint: &str| {
+        let store = format!(
+            r#"{{ gcs = {{ endpoint = "{endpoint}", bucket = "tests", credentials = {{ anonymous = {{}} }}, expected-location = "US-CENTRAL1" }} }}"#
+        );
+        let overlay =
+            Overlay::parse("o.toml", &format!("name = \"o\"\n[regions.us]\nstore = {store}\n")).unwrap();
+        Catalogue::load(&Source::Embedded, NOW).unwrap().overlaid(&overlay)
+    };
+    local("http://127.0.0.1:9").unwrap();
+    assert!(
+        local("https://storage.us-central1.rep.googleapis.com").is_err(),
+        "an overlay stays on this machine"
+    );
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod audit;
 mod blobs;
 mod catalogue;
 mod envelope;
+#[path = "../gcs_double/mod.rs"]
+mod gcs_double;
 mod index;
 mod keys;
 mod review;

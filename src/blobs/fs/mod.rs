@@ -154,6 +154,7 @@ impl BlobStore for FsStore {
             region: self.region.clone(),
             endpoint_host: None,
             declared_location: None,
+            deleted_kept_s: None,
         }
     }
 }

@@ -113,6 +113,7 @@ impl S3Store {
             region: settings.region,
             endpoint_host: Some(endpoint.host().to_owned()),
             declared_location: settings.declared_location,
+            deleted_kept_s: None,
         };
         let connect_max = Duration::from_millis(settings.connect_ms);
         let egress =
@@ -359,20 +360,20 @@ impl ResolveEndpoint for OnePlace {
     }
 }
 
-/// What may stand in a path or a host unescaped; the service has its own, narrower rule.
 /// `x-amz-checksum-crc32c`: base64 of the checksum's big-endian bytes (S3 User Guide, "Checking object integrity").
 fn crc32c_of(bytes: &[u8]) -> String {
     let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes);
     base64::engine::general_purpose::STANDARD.encode(u32::try_from(crc).unwrap_or_default().to_be_bytes())
 }
 
-fn is_bucket(bucket: &str) -> bool {
+/// What may stand in a path or a host unescaped; the service has its own, narrower rule.
+pub(super) fn is_bucket(bucket: &str) -> bool {
     (3..=63).contains(&bucket.len())
         && bucket.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
         && !bucket.contains("..")
 }
 
-fn is_prefix(prefix: &str) -> bool {
+pub(super) fn is_prefix(prefix: &str) -> bool {
     let part = |part: &str| {
         !matches!(part, "" | "." | "..")
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))

@@ -59,6 +59,7 @@ const REGION_CHECKS: &[Check<Region>] = &[
     ("telemetry-headers", Broken, region::telemetry_headers),
     ("store-name", Broken, region::store_name),
     ("gcs-endpoint-is-regional", Broken, region::gcs_endpoint_is_regional),
+    ("gcs-credentials", Broken, region::gcs_credentials),
     ("location-is-observable", Advice, region::location_is_observable),
     ("driver-is-built", Advice, region::driver_is_built),
     ("key-store-is-shared", Advice, region::key_store_is_shared),

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Problem};
 use crate::catalogue::decode::Located;
-use crate::catalogue::{Authority, Endpoint, FacetName, Index, KeyStore, Keys, Region, Store, Telemetry};
+use crate::catalogue::{
+    Authority, Endpoint, FacetName, GcsCredentials, GcsStore, Index, KeyStore, Keys, Region, Store, Telemetry,
+};
 use crate::model::BucketName;
 
 pub(super) fn stem_is_id(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
@@ -82,10 +84,11 @@ fn connections(region: &Region) -> Vec<(FacetName, &'static str, &Authority)> {
     let mut connections: Vec<_> = match &region.store {
         Store::Fs(_) | Store::Memory {} => vec![],
         Store::S3(store) => vec![(FacetName::Storage, "store.s3.endpoint", store.endpoint.authority())],
-        Store::Gcs(store) => vec![
-            (FacetName::Storage, "store.gcs.endpoint", store.endpoint.authority()),
-            (FacetName::Storage, "store.gcs.token-host", &store.token_host),
-        ],
+        Store::Gcs(store) => {
+            let endpoints = gcs_endpoints(store).map(|(at, endpoint)| (at, endpoint.authority()));
+            let token_hosts = store.token_hosts.iter().map(|host| ("store.gcs.token-hosts", host));
+            endpoints.chain(token_hosts).map(|(at, host)| (FacetName::Storage, at, host)).collect()
+        }
     };
     match &region.index {
         Index::Sqlite(_) => {}
@@ -98,6 +101,12 @@ fn connections(region: &Region) -> Vec<(FacetName, &'static str, &Authority)> {
     let collector = region.telemetry.iter();
     connections.extend(collector.map(|sent| (FacetName::Telemetry, "telemetry.otlp", sent.otlp.authority())));
     connections
+}
+
+/// The addresses of a Google store with the fields that name them.
+fn gcs_endpoints(store: &GcsStore) -> impl Iterator<Item = (&'static str, &Endpoint)> {
+    let control = store.control_endpoint.iter().map(|endpoint| ("store.gcs.control-endpoint", endpoint));
+    std::iter::once(("store.gcs.endpoint", &store.endpoint)).chain(control)
 }
 
 /// The allow-list and the connectors are written apart and must agree, so that moving data takes two edits in one review.
@@ -148,7 +157,7 @@ pub(super) fn endpoint_has_tls(file: &Located<Region>, _: &Context<'_>) -> Vec<P
     match &region.store {
         Store::Fs(_) | Store::Memory {} => {}
         Store::S3(store) => endpoints.push(("store.s3.endpoint", &store.endpoint)),
-        Store::Gcs(store) => endpoints.push(("store.gcs.endpoint", &store.endpoint)),
+        Store::Gcs(store) => endpoints.extend(gcs_endpoints(store)),
     }
     endpoints.extend(region.telemetry.iter().map(|sent| ("telemetry.otlp", &sent.otlp)));
     let bare = endpoints
@@ -232,12 +241,51 @@ pub(super) fn store_name(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem
 pub(super) fn gcs_endpoint_is_regional(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
     let Store::Gcs(store) = &file.value.store else { return vec![] };
     let regional = format!("storage.{}.rep.googleapis.com", store.expected_location.to_ascii_lowercase());
-    let authority = store.endpoint.authority();
-    if authority.is_loopback() || authority.host() == regional {
-        return vec![];
+    let elsewhere = gcs_endpoints(store).filter(|(_, endpoint)| {
+        !endpoint.authority().is_loopback() && endpoint.authority().host() != regional
+    });
+    elsewhere
+        .map(|(at, endpoint)| {
+            let host = endpoint.authority().host();
+            let message = format!("{host} is not the regional endpoint of {}", store.expected_location);
+            Problem::new(at, message, format!("use https://{regional}"))
+        })
+        .collect()
+}
+
+/// Who is asked for tokens is written down, and nobody is asked in vain; nobody at all is only for this machine.
+pub(super) fn gcs_credentials(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
+    let Store::Gcs(store) = &file.value.store else { return vec![] };
+    let (fits, rule) = match store.credentials {
+        GcsCredentials::ServiceAccount(_) => {
+            (store.token_hosts.is_empty(), "a service account signs its own tokens: no token-hosts")
+        }
+        GcsCredentials::WorkloadIdentity(_) => (
+            !store.token_hosts.is_empty(),
+            "workload identity asks hosts for tokens: name each of them in token-hosts",
+        ),
+        GcsCredentials::MetadataServer {} => {
+            (store.token_hosts.len() == 1, "the metadata server is one host: name it in token-hosts")
+        }
+        GcsCredentials::Anonymous {} => {
+            (store.token_hosts.is_empty(), "anonymous access needs no tokens: no token-hosts")
+        }
+    };
+    let mut problems = Vec::new();
+    if !fits {
+        let message = "token-hosts do not fit the kind of credentials";
+        problems.push(Problem::new("store.gcs.credentials", message, rule));
     }
-    let message = format!("{} is not the regional endpoint of {}", authority.host(), store.expected_location);
-    vec![Problem::new("store.gcs.endpoint", message, format!("use https://{regional}"))]
+    let is_anonymous = matches!(store.credentials, GcsCredentials::Anonymous {});
+    if is_anonymous && gcs_endpoints(store).any(|(_, endpoint)| !endpoint.authority().is_loopback()) {
+        let message = "anonymous access to another machine";
+        problems.push(Problem::new(
+            "store.gcs.credentials",
+            message,
+            "name the credentials of the deployment",
+        ));
+    }
+    problems
 }
 
 pub(super) fn location_is_observable(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
