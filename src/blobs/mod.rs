@@ -57,9 +57,8 @@ pub mod failpoint;
 mod fs;
 mod location;
 mod memory;
-mod metered;
+mod outbound;
 mod probe;
-mod retrying;
 mod s3;
 mod store;
 #[cfg(feature = "testing")]
@@ -69,9 +68,10 @@ pub use error::{BackendAnswer, Error, ErrorKind, Verb};
 pub use fs::{FsSettings, FsStore};
 pub use location::Location;
 pub use memory::MemoryStore;
-pub use metered::Metered;
+pub use outbound::{
+    CircuitSettings, LimitSettings, Outbound, OutboundSettings, RetrySettings, in_background,
+};
 pub use probe::{Lie, Observation, ProbeError, ProbeReport, Whereabouts, probe, whereabouts};
-pub use retrying::{RetrySettings, Retrying};
 pub use s3::{S3Credentials, S3Settings, S3Store};
 pub use store::{BlobInfo, BlobStore, Cursor, Description, Page, StoreKind};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::Operation;
+use super::{CircuitState, Operation};
 use crate::model::{RegionId, TenantId};
 
 /// The error and its sources in one line, outermost first.
@@ -26,6 +26,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// A region's store was asked what it really does, and did what a store must.
 pub fn store_probed(region: &RegionId, create_if_absent: bool, whereabouts: &dyn std::fmt::Debug) {
     tracing::info!(event = "store_probed", %region, create_if_absent, ?whereabouts);
+}
+
+/// A region's store is left alone, tried, or called again.
+pub fn store_circuit(region: &RegionId, before: CircuitState, after: CircuitState) {
+    let (before, after) = (before.as_str(), after.as_str());
+    warn!(event = "store_circuit", %region, before, after);
 }
 
 /// A listener answers.

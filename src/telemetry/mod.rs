@@ -12,7 +12,7 @@ mod redacted;
 
 pub use logging::{FILTER_VARIABLE, LogFormat, LoggingError, filter, init_logging};
 pub use metrics::{
-    AuditEvent, Counter, Direction, Gauge, Histogram, IndexVerb, KeyVerb, Metrics, Operation, RefusalCode,
-    StatusClass, StoreOutcome, StoreVerb,
+    AuditEvent, CircuitState, Counter, Direction, Gauge, Histogram, IndexVerb, KeyVerb, Metrics, Operation,
+    RefusalCode, StatusClass, StoreOutcome, StoreRefusal, StoreVerb,
 };
 pub use redacted::Redacted;
