@@ -72,7 +72,7 @@ pub use outbound::{
     CircuitSettings, LimitSettings, Outbound, OutboundSettings, RetrySettings, in_background,
 };
 pub use probe::{Lie, Observation, ProbeError, ProbeReport, Whereabouts, probe, whereabouts};
-pub use s3::{S3Credentials, S3Settings, S3Store};
+pub use s3::{S3Credentials, S3Quirks, S3Settings, S3Store};
 pub use store::{BlobInfo, BlobStore, Cursor, Description, Page, StoreKind};
 
 /// The largest blob in bytes. Twice the plaintext a version is cut into (8 MiB), so that the setting may grow and the

@@ -32,7 +32,7 @@ pub use class::{
 pub use findings::{Finding, Findings, Severity};
 pub use leaf::{Authority, Country, Day, Endpoint, InvalidLeaf};
 pub use overlay::{Overlay, OverlayError, RegionOverlay};
-pub use parts::{Audit, GcsStore, Index, Keys, LocalPath, Postgres, S3Store, Store};
+pub use parts::{Audit, GcsStore, Index, Keys, LocalPath, Postgres, S3Quirk, S3Store, Store};
 pub use region::{
     Certificate, CertificateKind, Endpoints, Evidence, Facet, FacetName, Facets, LocalPaths, Names, Operator,
     Overlaid, Parent, Place, Regime, Region, Standing,

@@ -28,6 +28,11 @@ pub fn store_probed(region: &RegionId, create_if_absent: bool, whereabouts: &dyn
     tracing::info!(event = "store_probed", %region, create_if_absent, ?whereabouts);
 }
 
+/// A region's store has quirks that its file does not declare, or lacks some that it does: it was exchanged or upgraded.
+pub fn store_quirks_differ(region: &RegionId, quirks: &[&'static str]) {
+    warn!(event = "store_quirks_differ", %region, ?quirks);
+}
+
 /// A region's store is left alone, tried, or called again.
 pub fn store_circuit(region: &RegionId, before: CircuitState, after: CircuitState) {
     let (before, after) = (before.as_str(), after.as_str());

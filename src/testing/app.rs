@@ -42,6 +42,8 @@ pub struct Setup {
     pub regions: Vec<RegionId>,
     /// Where blobs lie.
     pub store: Embedded,
+    /// Stores of another kind than [`Setup::store`] says.
+    pub stores: BTreeMap<RegionId, Store>,
     /// Limits.
     pub limits: Limits,
     /// Time.
@@ -57,6 +59,7 @@ impl Default for Setup {
             regions_dir: None,
             regions: vec![region("fr"), region("us")],
             store: Embedded::Fs,
+            stores: BTreeMap::new(),
             limits: Limits::default(),
             clock: Arc::new(SystemClock),
             seed: 1,
@@ -247,9 +250,10 @@ fn catalogue(setup: &Setup) -> Catalogue {
     let overlay = setup.regions.iter().fold(Overlay::new("tests"), |overlay, region| {
         let replaced = RegionOverlay {
             s3_endpoint: None,
-            store: Some(match setup.store {
-                Embedded::Fs => Store::Fs(local("store")),
-                Embedded::Memory => Store::Memory {},
+            store: Some(match (setup.stores.get(region), setup.store) {
+                (Some(store), _) => store.clone(),
+                (None, Embedded::Fs) => Store::Fs(local("store")),
+                (None, Embedded::Memory) => Store::Memory {},
             }),
             index: Some(Index::Sqlite(local("index/index.sqlite3"))),
             keys: Some(Keys::LocalFile(local("keys/roots"))),

@@ -12,6 +12,7 @@ mod journeys;
 mod memory;
 mod multipart;
 mod placement;
+mod real_stores;
 mod residency;
 
 use std::collections::BTreeMap;

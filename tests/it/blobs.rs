@@ -4,6 +4,11 @@ mod contract;
 mod durability;
 mod egress;
 mod faults;
+mod outbound;
+mod outbound_circuit;
+mod puppet;
+mod quirks;
+mod rgw;
 mod seaweedfs;
 
 use std::sync::Arc;

@@ -115,7 +115,7 @@ fn stack(
         // Below the deadline, for a retry that cannot end in time is not begun; above circuit and queue, so that a pause holds
         // no place, and each try asks and waits like any other.
         .layer(RetryLayer::new(Again::new(settings.retry, entropy, Arc::clone(metrics))))
-        // Above the queue: while the store is left alone nobody waits for a place, though hanging attempts may hold them all.
+        // Above the queue: while the store is left alone nobody stands in line behind attempts that hang.
         .layer(Gate::layer(Arc::clone(&breaker)))
         // Below the gate, around one attempt: a place is held only while the store has something to do.
         .layer(Limit::layer(settings.limit, Arc::clone(metrics)))

@@ -11,7 +11,7 @@ use crate::envelope::Sealed;
 use crate::placement::Placement;
 use crate::telemetry::StoreVerb;
 
-use super::super::{BlobInfo, Cursor, Error, Location, Page, Verb};
+use super::super::{BLOB_BYTES_MAX, BlobInfo, Cursor, Error, Location, Page, Verb};
 use super::circuit::Pass;
 
 /// The future of every layer that has to wait for something itself.
@@ -114,12 +114,13 @@ impl BlobRequest {
         }
     }
 
-    /// Bytes of blobs that it moves, either way.
+    /// Bytes of blobs that it moves, either way; never more than a blob has, whatever is asked for.
     pub(super) fn moved_bytes(&self) -> u64 {
-        match self {
+        let bytes = match self {
             Self::Put(_, sealed) => sealed.len() as u64,
             Self::Read(_, range) => range.end.saturating_sub(range.start),
             Self::Head(_) | Self::Delete(_) | Self::List { .. } | Self::Locate => 0,
-        }
+        };
+        bytes.min(BLOB_BYTES_MAX)
     }
 }
