@@ -1,5 +1,6 @@
 //! In what an S3-compatible service departs from S3: what its region's file declares, and what it does when asked.
 
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::Bytes;
@@ -116,6 +117,10 @@ impl S3Store {
             .key(key)
             .checksum_algorithm(ChecksumAlgorithm::Crc32C)
             .body(streamed)
+            .customize()
+            .config_override(
+                Builder::new().request_checksum_calculation(RequestChecksumCalculation::WhenSupported),
+            )
             .send()
             .await;
         let refuses_checksum_trailers = match trailed {

@@ -16,8 +16,8 @@ use terroir::testing::{Embedded, Setup};
 use super::{World, get, noise, put};
 use crate::support::{rgw, seaweed::Seaweed};
 
-const REST_MS: u64 = 1_000;
-const ATTEMPT_MS: u64 = 400;
+const REST_MS: u64 = 1_500;
+const ATTEMPT_MS: u64 = 1_000;
 
 /// The bucket as a region's file would name it; its secrets lie in `dir`.
 fn declared(bucket: &S3Settings, quirks: &[catalogue::S3Quirk], dir: &TempDir) -> catalogue::Store {
@@ -60,7 +60,7 @@ async fn a_frozen_store_costs_its_region_fast_503s_the_other_region_nothing_and_
     let store = declared(&server.bucket(&fr).await, &[], &secrets);
     let limits = Limits {
         store_attempt_ms_max: ATTEMPT_MS,
-        store_deadline_ms_max: 3_000,
+        store_deadline_ms_max: 5_000,
         store_rest_ms: REST_MS,
         ..Limits::default()
     };
@@ -80,7 +80,7 @@ async fn a_frozen_store_costs_its_region_fast_503s_the_other_region_nothing_and_
     // While it is open, over two rests and the probes between them: at once, with a time to come back.
     let mut fast = Vec::new();
     let frozen = Instant::now();
-    while frozen.elapsed() < Duration::from_millis(2 * REST_MS + 1_500) {
+    while frozen.elapsed() < Duration::from_millis(2 * (REST_MS + ATTEMPT_MS)) {
         let before = metrics.store_refusals(StoreRefusal::CircuitOpen).value();
         let (took, code, retry_after) = refused(&clinic.s3).await;
         if metrics.store_refusals(StoreRefusal::CircuitOpen).value() > before {
@@ -95,7 +95,7 @@ async fn a_frozen_store_costs_its_region_fast_503s_the_other_region_nothing_and_
     fast.sort();
     let (median, last) = (fast[fast.len() / 2], *fast.last().unwrap());
     assert!(fast.len() > 30, "{} refusals", fast.len());
-    assert!(median < Duration::from_millis(50), "{median:?}");
+    assert!(median < Duration::from_millis(150), "{median:?}");
     let us = world.app.site("us").metrics();
     assert_eq!(us.store_circuit_state(), CircuitState::Closed);
     assert_eq!(us.store_retries().value(), 0);

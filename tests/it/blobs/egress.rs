@@ -259,9 +259,9 @@ async fn what_a_backend_refuses_or_suffers_keeps_its_meaning() {
         ("404 Not Found", "NoSuchKey", ErrorKind::NotFound),
         ("404 Not Found", "NoSuchBucket", ErrorKind::Misconfigured),
         ("416 Range Not Satisfiable", "InvalidRange", ErrorKind::Truncated),
-        ("429 Too Many Requests", "SlowDown", ErrorKind::Unavailable),
+        ("429 Too Many Requests", "SlowDown", ErrorKind::SlowDown),
         ("500 Internal Server Error", "InternalError", ErrorKind::Unavailable),
-        ("503 Service Unavailable", "SlowDown", ErrorKind::Unavailable),
+        ("503 Service Unavailable", "SlowDown", ErrorKind::SlowDown),
         ("501 Not Implemented", "NotImplemented", ErrorKind::Misconfigured),
         ("400 Bad Request", "InvalidRequest", ErrorKind::Internal),
     ] {

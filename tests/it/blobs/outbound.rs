@@ -200,13 +200,13 @@ async fn many_bytes_have_more_time_than_few() {
         started.elapsed()
     };
     let (few, many) = (timed(1).await, timed(256 * 1024).await);
-    assert!(few < Duration::from_millis(400), "{few:?}");
+    assert!(few < Duration::from_millis(450), "{few:?}");
     assert!(many >= Duration::from_millis(550), "half a second for 256 KiB at 512 KiB/s: {many:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beyond_the_places_calls_wait_beyond_the_queue_they_are_refused_and_nobody_waits_for_long() {
-    let limit = LimitSettings { in_flight_max: 2, waiting_max: 3, wait_ms_max: 300 };
+    let limit = LimitSettings { in_flight_max: 2, waiting_max: 3, wait_ms_max: 2_000 };
     let (store, puppet, metrics) = stage(OutboundSettings { limit, ..OPEN_HANDED });
     let store = Arc::new(store);
     puppet.hang(true);
@@ -219,9 +219,9 @@ async fn beyond_the_places_calls_wait_beyond_the_queue_they_are_refused_and_nobo
     for _ in 0..50 {
         let error = store.head(&somewhere()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overloaded);
-        assert_eq!(error.retry_after(), Some(Duration::from_millis(300)));
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(2)));
     }
-    assert!(started.elapsed() < Duration::from_millis(250), "at once: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(1_500), "at once: {:?}", started.elapsed());
     for waited in waiting {
         assert_eq!(waited.await.unwrap(), ErrorKind::Overloaded, "the wait is bounded");
     }
@@ -256,7 +256,7 @@ async fn work_that_nobody_waits_for_leaves_the_places_to_those_who_do() {
     let started = Instant::now();
     let answers = join_all(heads(&store, 200)).await;
     assert!(answers.into_iter().all(|kind| kind.unwrap() == ErrorKind::NotFound));
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     for task in crowd {
         task.abort();
     }

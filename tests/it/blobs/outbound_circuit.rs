@@ -13,10 +13,10 @@ use terroir::telemetry::{CircuitState, StoreRefusal};
 use super::puppet::{OPEN_HANDED, stage};
 use super::{sealed, somewhere};
 
-/// Opens after four outcomes of which half failed, for 200 ms; nothing is tried twice.
+/// Opens after four outcomes of which half failed, for a second; nothing is tried twice.
 const JUMPY: OutboundSettings = OutboundSettings {
     retry: RetrySettings { attempts_max: 1, ..OPEN_HANDED.retry },
-    circuit: CircuitSettings { window_ms: 10_000, outcomes_min: 4, failures_percent: 50, rest_ms: 200 },
+    circuit: CircuitSettings { window_ms: 10_000, outcomes_min: 4, failures_percent: 50, rest_ms: 1_000 },
     ..OPEN_HANDED
 };
 
@@ -32,14 +32,14 @@ async fn a_store_that_is_down_is_left_alone_told_of_and_called_again_when_it_is_
     for _ in 0..100 {
         let error = store.head(&somewhere()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CircuitOpen);
-        assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_millis(200)));
+        assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(1)));
     }
-    assert!(opened.elapsed() < Duration::from_millis(150), "at once: {:?}", opened.elapsed());
+    assert!(opened.elapsed() < Duration::from_millis(900), "at once: {:?}", opened.elapsed());
     assert_eq!(puppet.calls(), 4, "the store had its rest");
     assert_eq!(metrics.store_refusals(StoreRefusal::CircuitOpen).value(), 100);
 
     // Down still: one call finds out, and it rests anew.
-    tokio::time::sleep_until((opened + Duration::from_millis(210)).into()).await;
+    tokio::time::sleep_until((opened + Duration::from_millis(1_010)).into()).await;
     assert_eq!(store.head(&somewhere()).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(store.head(&somewhere()).await.unwrap_err().kind(), ErrorKind::CircuitOpen);
     assert_eq!(puppet.calls(), 5);
@@ -51,7 +51,7 @@ async fn a_store_that_is_down_is_left_alone_told_of_and_called_again_when_it_is_
         assert!(up.elapsed() < Duration::from_secs(5), "never called again");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(up.elapsed() < Duration::from_millis(1_000), "{:?}", up.elapsed());
+    assert!(up.elapsed() < Duration::from_secs(3), "{:?}", up.elapsed());
     assert_eq!(metrics.store_circuit_state(), CircuitState::Closed);
 }
 
@@ -83,7 +83,7 @@ async fn of_a_crowd_at_a_half_open_circuit_one_reaches_the_store() {
     for _ in 0..4 {
         store.head(&somewhere()).await.unwrap_err();
     }
-    tokio::time::sleep(Duration::from_millis(220)).await;
+    tokio::time::sleep(Duration::from_millis(1_020)).await;
     puppet.fail(false);
     puppet.hang(true);
     let before = puppet.calls();
@@ -108,7 +108,7 @@ async fn of_a_crowd_at_a_half_open_circuit_one_reaches_the_store() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_that_leave_before_we_give_up_do_not_hide_that_the_store_hangs() {
-    let (store, puppet, metrics) = stage(OutboundSettings { attempt_ms: 200, ..JUMPY });
+    let (store, puppet, metrics) = stage(OutboundSettings { attempt_ms: 1_000, ..JUMPY });
     puppet.hang(true);
     for _ in 0..4 {
         // Hasty ones prove nothing: a store need not answer within a moment.
@@ -117,7 +117,7 @@ async fn callers_that_leave_before_we_give_up_do_not_hide_that_the_store_hangs()
             assert!(hasty.is_err());
         }
         assert_eq!(metrics.store_circuit_state(), CircuitState::Closed);
-        let patient = tokio::time::timeout(Duration::from_millis(130), store.head(&somewhere())).await;
+        let patient = tokio::time::timeout(Duration::from_millis(650), store.head(&somewhere())).await;
         assert!(patient.is_err());
     }
     assert_eq!(metrics.store_circuit_state(), CircuitState::Open);

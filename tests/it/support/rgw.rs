@@ -1,6 +1,7 @@
 //! A real Ceph RGW on loopback, as many S3-compatible hosters run it: one monitor, one OSD in memory, one gateway that speaks
 //! http and https, from Debian's packages. Started once per test process and gone with it.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -92,6 +93,8 @@ impl Rgw {
             .args([&fsid, &monitor.to_string(), ACCESS_KEY, SECRET_KEY])
             .current_dir(&dir)
             .env_remove("CEPH_ARGS")
+            // A runner that gives up kills its test's whole group; who clears up must outlive that.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

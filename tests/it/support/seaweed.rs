@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -90,6 +91,8 @@ impl Seaweed {
             .arg(format!("-s3.key.file={}", dir.join("key.pem").display()))
             .arg(format!("-s3.config={}", dir.join("s3.json").display()))
             .current_dir(&dir)
+            // A runner that gives up kills its test's whole group; who clears up must outlive that.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
