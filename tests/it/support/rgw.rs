@@ -142,7 +142,8 @@ impl Drop for Rgw {
     }
 }
 
-/// Authentication inside the cluster is off (the gateway's own, of S3, is not), and `ms_mon_client_mode` must then be told.
+/// Authentication inside the cluster is off (the gateway's own, of S3, is not), and `ms_mon_client_mode` must then be told. A
+/// monitor on a disk that is 95 % full would refuse to start.
 fn configuration(dir: &Path, fsid: &str, [monitor, http, https, osd]: [u16; 4]) -> String {
     let (dir, osd_last) = (dir.display(), osd + OSD_PORTS - 1);
     format!(
@@ -175,6 +176,8 @@ osd_pool_default_min_size = 1
 osd_pool_default_pg_num = 1
 osd_pool_default_pgp_num = 1
 mon_allow_pool_size_one = true
+mon_data_avail_warn = 0
+mon_data_avail_crit = 0
 mon_max_pg_per_osd = 2000
 [client]
 ms_mon_client_mode = crc
