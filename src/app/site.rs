@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{AuditError, AuditKeys, Decision, Log, Options, Recorded, Source, Verdict};
-use crate::blobs::{BlobStore, ProbeError, ProbeReport, probe};
+use crate::blobs::{BlobStore, ProbeError, ProbeReport, S3Store, probe};
 use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
 use crate::database::{Address, AddressError};
 use crate::index::{Index, IndexError, Opening, PostgresIndex, PostgresOptions, SqliteIndex, SqliteOptions};
@@ -19,7 +19,7 @@ use crate::model::{
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
 use crate::settings::{Limits, RegionSettings, Scrub, SecretError, read_secret};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, event};
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
 use crate::vault::{Classes, Memory, MemoryLimits, Treatment, Vault, VaultError, VaultParts, VaultSettings};
 
@@ -65,6 +65,7 @@ pub struct SiteParts {
 pub struct Site {
     pub(super) parts: SiteParts,
     pub(super) store: Arc<dyn BlobStore>,
+    s3: Option<Arc<S3Store>>,
     pub(super) index: Arc<dyn Index>,
     pub(super) ring: Ring,
     pub(super) log: Log,
@@ -172,7 +173,7 @@ impl Site {
         let keys = audit_keys(&ring).await?;
         let mut index = open_index(&parts).await?;
         let log = open_log(&parts, keys).await?;
-        let mut store = store::open(&parts).await?;
+        let store::Opened { mut store, s3 } = store::open(&parts).await?;
         if let Some(between) = &parts.between {
             index = between.index(&parts.region.id, index);
             store = between.store(&parts.region.id, store);
@@ -214,7 +215,7 @@ impl Site {
             },
         });
         let watch = directory.watch();
-        Ok(Self { parts, store, index, ring, log, directory, vault, registry, _watch: watch })
+        Ok(Self { parts, store, s3, index, ring, log, directory, vault, registry, _watch: watch })
     }
 
     /// The region.
@@ -345,7 +346,22 @@ impl Site {
         let operator = self.operator()?;
         let placed = self.place(&operator, &Operation::Maintain).map_err(SiteError::Refused)?;
         let (blob, sealed) = self.vault.throw_away()?;
-        Ok(probe(&*self.store, &placed, blob, sealed, self.parts.clock.as_ref()).await?)
+        let report = probe(&*self.store, &placed, blob, sealed, self.parts.clock.as_ref()).await?;
+        if let Some(s3) = &self.s3 {
+            self.probe_quirks(s3, &placed).await?;
+        }
+        Ok(report)
+    }
+
+    /// Holds what the region's file says of an S3-compatible service against what the service does.
+    async fn probe_quirks(&self, s3: &S3Store, placed: &Placement) -> Result<(), SiteError> {
+        let (blob, sealed) = self.vault.throw_away()?;
+        let observed = s3.observe_quirks(placed, blob, sealed).await.map_err(ProbeError::Failed)?;
+        let differing = s3.declared_quirks().held_against(&observed).map_err(ProbeError::Lied)?;
+        if !differing.is_empty() {
+            event::store_quirks_differ(&self.parts.region.id, &differing);
+        }
+        Ok(())
     }
 
     /// Stands for the operator where an operation needs somebody.

@@ -1,6 +1,7 @@
 //! What a store's failure means to us.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::model::RegionId;
 
@@ -14,6 +15,7 @@ use super::location::Location;
 pub struct Error {
     verb: Verb,
     kind: ErrorKind,
+    retry_after: Option<Duration>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -44,8 +46,15 @@ pub enum ErrorKind {
     NotFound,
     /// The name is taken by other bytes. Names are random, so somebody else writes here: alarm, do not retry.
     Exists,
-    /// The store cannot be reached, is overloaded, or broke off. An effect may have happened.
+    /// The store cannot be reached or broke off. An effect may have happened.
     Unavailable,
+    /// The store asks us to slow down (429, `SlowDown`); [`Error::retry_after`] has how long, if it said.
+    SlowDown,
+    /// Too many calls wait for this region's store already, or this one waited too long: refused by us, nothing was sent.
+    Overloaded,
+    /// The store fails so often that it is left alone for a while: refused by us, nothing was sent.
+    /// [`Error::retry_after`] has until when.
+    CircuitOpen,
     /// No answer in time. An effect may have happened.
     Timeout,
     /// The store refuses *us* (401, 403): our credentials or its rules are wrong. Never the client's fault, never relayed.
@@ -68,7 +77,7 @@ pub enum ErrorKind {
 
 impl Error {
     pub(super) fn new(verb: Verb, kind: ErrorKind) -> Self {
-        Self { verb, kind, source: None }
+        Self { verb, kind, retry_after: None, source: None }
     }
 
     pub(super) fn with(
@@ -76,7 +85,13 @@ impl Error {
         kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { verb, kind, source: Some(source.into()) }
+        Self { verb, kind, retry_after: None, source: Some(source.into()) }
+    }
+
+    /// The same, with the earliest time at which another try makes sense, from now.
+    #[must_use]
+    pub(super) fn after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
     }
 
     /// What was asked.
@@ -89,7 +104,12 @@ impl Error {
         self.kind
     }
 
-    /// Whether the same call may succeed if repeated: every verb may be repeated after these, [`put`] included.
+    /// How long to wait before another try, where the store or our circuit breaker said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether the same call may succeed if repeated at once: every verb may be repeated after these, [`put`] included.
     ///
     /// [`put`]: super::BlobStore::put
     pub fn is_retryable(&self) -> bool {
@@ -98,9 +118,26 @@ impl Error {
 }
 
 impl ErrorKind {
-    /// Whether the same call may succeed if repeated.
+    /// Whether the same call may succeed if repeated at once. Not what we refused ourselves: repeating that would take the
+    /// queue's place from somebody else, or knock at a circuit that is open.
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Unavailable | Self::Timeout)
+        matches!(self, Self::Unavailable | Self::Timeout | Self::SlowDown)
+    }
+
+    /// What the failure says about the store's health: the circuit breaker counts these, and nothing else.
+    pub(super) const fn health(self) -> Health {
+        match self {
+            Self::Unavailable | Self::Timeout | Self::SlowDown => Health::Sick,
+            // It answered, and sensibly: a store without room or without permission for us still serves others.
+            Self::NotFound | Self::Exists | Self::Truncated | Self::Full | Self::Denied => Health::Well,
+            // Never sent, or of a kind that comes and goes with our settings.
+            Self::Unacceptable
+            | Self::WrongRegion
+            | Self::Misconfigured
+            | Self::Internal
+            | Self::Overloaded
+            | Self::CircuitOpen => Health::Silent,
+        }
     }
 
     /// A stable name for metrics and logs.
@@ -110,6 +147,9 @@ impl ErrorKind {
             Self::Exists => "exists",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
+            Self::SlowDown => "slow-down",
+            Self::Overloaded => "overloaded",
+            Self::CircuitOpen => "circuit-open",
             Self::Denied => "denied",
             Self::Truncated => "truncated",
             Self::Full => "full",
@@ -119,6 +159,17 @@ impl ErrorKind {
             Self::Internal => "internal",
         }
     }
+}
+
+/// What one outcome says about the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// It works.
+    Well,
+    /// It does not.
+    Sick,
+    /// Nothing.
+    Silent,
 }
 
 impl Verb {

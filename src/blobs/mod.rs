@@ -58,9 +58,8 @@ mod fs;
 mod gcs;
 mod location;
 mod memory;
-mod metered;
+mod outbound;
 mod probe;
-mod retrying;
 mod s3;
 mod store;
 #[cfg(feature = "testing")]
@@ -71,10 +70,11 @@ pub use fs::{FsSettings, FsStore};
 pub use gcs::{GcsCredentials, GcsSettings, GcsStore};
 pub use location::Location;
 pub use memory::MemoryStore;
-pub use metered::Metered;
+pub use outbound::{
+    CircuitSettings, LimitSettings, Outbound, OutboundSettings, RetrySettings, in_background,
+};
 pub use probe::{Lie, Observation, ProbeError, ProbeReport, Whereabouts, probe, whereabouts};
-pub use retrying::{RetrySettings, Retrying};
-pub use s3::{S3Credentials, S3Settings, S3Store};
+pub use s3::{S3Credentials, S3Quirks, S3Settings, S3Store};
 pub use store::{BlobInfo, BlobStore, Cursor, Description, Page, StoreKind};
 
 /// The largest blob in bytes. Twice the plaintext a version is cut into (8 MiB), so that the setting may grow and the

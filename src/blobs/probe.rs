@@ -80,6 +80,8 @@ pub enum Lie {
     RefusesRetry,
     /// What was deleted is still there.
     KeepsDeleted,
+    /// A name that is taken is overwritten, though its region's file does not say so.
+    Overwrites,
 }
 
 impl fmt::Display for Lie {
@@ -92,6 +94,7 @@ impl fmt::Display for Lie {
             Self::NotListed => "it does not list what was written",
             Self::RefusesRetry => "it refuses a retry of the same write",
             Self::KeepsDeleted => "it keeps what was deleted",
+            Self::Overwrites => "it overwrites a taken name, which its region's file does not declare",
         })
     }
 }

@@ -25,6 +25,10 @@ pub struct Faults {
     pub error_after: u32,
     /// Fails with [`ErrorKind::Timeout`], though it was done.
     pub timeout_after: u32,
+    /// Fails with [`ErrorKind::SlowDown`], nothing done, and asks to stay away for [`Faults::slow_down_ms`].
+    pub slow_down: u32,
+    /// How long [`Faults::slow_down`] asks for, in milliseconds; 0 asks for nothing.
+    pub slow_down_ms: u64,
     /// Fails with [`ErrorKind::Denied`], nothing done: credentials that ran out.
     pub denied: u32,
     /// `read` only: fails with [`ErrorKind::Truncated`].
@@ -104,6 +108,10 @@ impl<S: BlobStore> FaultyStore<S> {
         }
         if self.strikes(faults.denied) {
             return Err(Error::new(verb, ErrorKind::Denied));
+        }
+        if self.strikes(faults.slow_down) {
+            let asked = (faults.slow_down_ms > 0).then(|| Duration::from_millis(faults.slow_down_ms));
+            return Err(Error::new(verb, ErrorKind::SlowDown).after(asked));
         }
         if self.strikes(faults.error_before) {
             return Err(Error::new(verb, ErrorKind::Unavailable));

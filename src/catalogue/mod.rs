@@ -33,7 +33,8 @@ pub use findings::{Finding, Findings, Severity};
 pub use leaf::{Authority, Country, Day, Endpoint, InvalidLeaf};
 pub use overlay::{Overlay, OverlayError, RegionOverlay};
 pub use parts::{
-    Audit, GcsCredentials, GcsStore, Index, KeyStore, Keys, LocalPath, Postgres, S3Store, Store, Telemetry,
+    Audit, GcsCredentials, GcsStore, Index, KeyStore, Keys, LocalPath, Postgres, S3Quirk, S3Store, Store,
+    Telemetry,
 };
 pub use region::{
     Certificate, CertificateKind, Endpoints, Evidence, Facet, FacetName, Facets, LocalPaths, Names, Operator,

@@ -1,6 +1,6 @@
 //! What a region is made of: its store, index, keys and audit log, and where each of them is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -90,6 +90,23 @@ pub struct S3Store {
     /// The bucket in the path rather than in the host name.
     #[serde(default)]
     pub path_style: bool,
+    /// PEM certificates to trust *instead of* the system's; a relative path stands under the region's state directory.
+    pub ca_file: Option<PathBuf>,
+    /// In what it departs from S3. The start-up probe holds it against what the store does.
+    #[serde(default)]
+    pub quirks: BTreeSet<S3Quirk>,
+}
+
+/// A departure from S3 that a store is known for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum S3Quirk {
+    /// It overwrites a taken name, whatever `If-None-Match: *` says.
+    IgnoresCreateIfAbsent,
+    /// It takes entity tags in conditions without quotes only.
+    BareEtags,
+    /// It refuses bodies with a checksum in their trailer.
+    RefusesChecksumTrailers,
 }
 
 /// A Google Cloud Storage bucket.

@@ -5,7 +5,7 @@
 use crate::audit::Outcome;
 use crate::s3::{Code, S3Error};
 use crate::telemetry::event;
-use crate::vault::{IndexError, VaultError, WriteError};
+use crate::vault::{IndexError, StoreError, StoreErrorKind, VaultError, WriteError};
 
 /// A failed operation: what the client is told, and how it is recorded.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ fn answer(error: &VaultError) -> S3Error {
             Code::InternalError.into()
         }
         VaultError::Exhausted(_) => S3Error::new(Code::SlowDown).with_retry_after_s(1),
-        VaultError::Store(_) => unavailable("The store of this region"),
+        VaultError::Store(error) => store_failed(error),
         VaultError::Index(IndexError::Overloaded { .. }) => {
             S3Error::new(Code::SlowDown).with_retry_after_s(1)
         }
@@ -99,6 +99,21 @@ fn answer(error: &VaultError) -> S3Error {
         VaultError::Keys(_) => unavailable("The key service of this region"),
         VaultError::Entropy(_) => unavailable("The random number generator of this machine"),
     }
+}
+
+/// The longest that clients are asked to stay away for a store's sake, in seconds: longer, and they ask again to learn it.
+const RETRY_AFTER_S_MAX: u64 = 60;
+
+/// 503 in any case; `SlowDown` where fewer requests would help, and for as long as the store or its circuit said.
+fn store_failed(error: &StoreError) -> S3Error {
+    // Rounded up: who comes too early is refused once more.
+    let wait = error.retry_after().map_or(1, |wait| wait.as_millis().div_ceil(1000));
+    let wait = u64::try_from(wait).unwrap_or(u64::MAX).clamp(1, RETRY_AFTER_S_MAX);
+    let answer = match error.kind() {
+        StoreErrorKind::Overloaded | StoreErrorKind::SlowDown => S3Error::new(Code::SlowDown),
+        _ => unavailable("The store of this region"),
+    };
+    answer.with_retry_after_s(u32::try_from(wait).unwrap_or(1))
 }
 
 /// 503 for this region. It is never answered from another one.

@@ -107,6 +107,18 @@ limits! {
     index_acquire_ms_max = 5_000, 10, 60_000;
     /// How long one statement of the index may run in the database, its waiting for locks included.
     index_statement_ms_max = 10_000, 10, 60_000;
+    /// Attempts under way to one region's store. An eighth of them is all that clearing up may take.
+    store_in_flight_max = 128, 1, 10_000;
+    /// Attempts that wait for one of those places.
+    store_waiting_max = 1_024, 0, 100_000;
+    /// How long one waits for a place.
+    store_wait_ms_max = 3_000, 0, 60_000;
+    /// One try of a store's verb, beside the time its bytes need at 512 KiB/s.
+    store_attempt_ms_max = 8_000, 50, 120_000;
+    /// A store's verb with its waiting, all tries and pauses. S3 SDKs give up after 60 s by default.
+    store_deadline_ms_max = 45_000, 100, 600_000;
+    /// How long a store that fails more often than not is left alone before one call tries it.
+    store_rest_ms = 5_000, 50, 60_000;
     /// How long a blob that nothing names any more is kept. Longer than the longest request and than the oldest index backup
     /// that may be restored: a restored index must find its blobs.
     reclaim_delay_s = 7 * 86_400, 0, 365 * 86_400;

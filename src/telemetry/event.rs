@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use super::ExportOutcome;
 use super::trace::{Facts, with_facts};
+use super::{CircuitState, ExportOutcome};
 use crate::model::{BlobId, RegionId, TenantId};
 
 /// The error and its sources in one line, outermost first.
@@ -33,6 +33,17 @@ pub fn store_probed(
     deleted_kept_s: Option<u64>,
 ) {
     tracing::info!(event = "store_probed", %region, create_if_absent, ?whereabouts, ?deleted_kept_s);
+}
+
+/// A region's store has quirks that its file does not declare, or lacks some that it does: it was exchanged or upgraded.
+pub fn store_quirks_differ(region: &RegionId, quirks: &[&'static str]) {
+    warn!(event = "store_quirks_differ", %region, ?quirks);
+}
+
+/// A region's store is left alone, tried, or called again.
+pub fn store_circuit(region: &RegionId, before: CircuitState, after: CircuitState) {
+    let (before, after) = (before.as_str(), after.as_str());
+    warn!(event = "store_circuit", %region, before, after);
 }
 
 /// A listener answers.

@@ -87,6 +87,30 @@ impl Metrics {
             "verb",
             &self.store_durations,
         );
+        page.histograms(
+            "terroir_store_call_duration_seconds",
+            "Time that callers waited for a blob store: queue, tries and pauses.",
+            "verb",
+            &self.store_calls,
+        );
+        page.counters(
+            "terroir_store_refusals_total",
+            "Calls that did not reach the blob store, or not once more, by reason.",
+            "reason",
+            &self.store_refusals,
+        );
+        page.counter(
+            "terroir_store_retries_total",
+            "Attempts at the blob store beyond a call's first.",
+            &self.store_retries,
+        );
+        page.gauge("terroir_store_in_flight", "Attempts under way to the blob store.", &self.store_in_flight);
+        page.gauge("terroir_store_waiting", "Attempts that wait for a place.", &self.store_waiting);
+        page.gauge(
+            "terroir_store_circuit",
+            "The blob store's circuit: 0 closed, 1 half-open, 2 open.",
+            &self.store_circuit,
+        );
         page.counters("terroir_index_round_trips_total", "Round trips to the index.", "verb", &self.index);
         page.histograms(
             "terroir_index_round_trip_duration_seconds",

@@ -175,6 +175,30 @@ label! {
 }
 
 label! {
+    /// Why a call did not reach a blob store, or not once more.
+    StoreRefusal {
+        /// Too many wait already, or it waited too long.
+        Overloaded = "overloaded",
+        /// The store is left alone for a while.
+        CircuitOpen = "circuit_open",
+        /// It failed, and the budget for retries is spent.
+        NoBudget = "no_retry_budget",
+    }
+}
+
+label! {
+    /// Whether a blob store is called.
+    CircuitState {
+        /// It is.
+        Closed = "closed",
+        /// One call finds out whether it works again.
+        HalfOpen = "half_open",
+        /// It failed so often that it is left alone.
+        Open = "open",
+    }
+}
+
+label! {
     /// What was asked of the index.
     IndexVerb {
         /// A read, one round trip.
@@ -408,6 +432,12 @@ pub struct Metrics {
     pub(super) redirects: Counter,
     pub(super) store: By<StoreVerb, By<StoreOutcome, Counter>>,
     pub(super) store_durations: By<StoreVerb, Histogram>,
+    pub(super) store_calls: By<StoreVerb, Histogram>,
+    pub(super) store_refusals: By<StoreRefusal, Counter>,
+    pub(super) store_retries: Counter,
+    pub(super) store_in_flight: Gauge,
+    pub(super) store_waiting: Gauge,
+    pub(super) store_circuit: Gauge,
     pub(super) index: By<IndexVerb, Counter>,
     pub(super) index_durations: By<IndexVerb, Histogram>,
     pub(super) keys: By<KeyVerb, By<StoreOutcome, Counter>>,
@@ -486,6 +516,42 @@ impl Metrics {
     /// Requests to blob stores with this verb, whatever came of them.
     pub fn store_requests_total(&self, verb: StoreVerb) -> u64 {
         self.store.at(verb).values.iter().map(Counter::value).sum()
+    }
+
+    /// A call to the blob store ended, after waiting, tries and pauses.
+    pub fn store_call(&self, verb: StoreVerb, took: Duration) {
+        self.store_calls.at(verb).observe(took);
+    }
+
+    /// Calls that did not reach the blob store, or not once more.
+    pub fn store_refusals(&self, why: StoreRefusal) -> &Counter {
+        self.store_refusals.at(why)
+    }
+
+    /// Attempts beyond a call's first.
+    pub fn store_retries(&self) -> &Counter {
+        &self.store_retries
+    }
+
+    /// Attempts under way to the blob store.
+    pub fn store_in_flight(&self) -> &Gauge {
+        &self.store_in_flight
+    }
+
+    /// Attempts that wait for a place.
+    pub fn store_waiting(&self) -> &Gauge {
+        &self.store_waiting
+    }
+
+    /// The blob store's circuit is now this.
+    pub fn store_circuit(&self, state: CircuitState) {
+        self.store_circuit.set(state as i64);
+    }
+
+    /// What the blob store's circuit is.
+    pub fn store_circuit_state(&self) -> CircuitState {
+        let value = usize::try_from(self.store_circuit.value()).unwrap_or_default();
+        CircuitState::ALL.get(value).copied().unwrap_or(CircuitState::Closed)
     }
 
     /// Round trips to the index.

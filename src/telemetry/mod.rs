@@ -21,8 +21,8 @@ pub use collector::{Collector, CollectorError, CollectorSettings, Refresh};
 pub use labels::{ExportOutcome, Method, Signal, SpanFate, Status};
 pub use logging::{FILTER_VARIABLE, LogFormat, LoggingError, filter, init_logging};
 pub use metrics::{
-    AuditEvent, Counter, Direction, Gauge, Histogram, IndexVerb, KeyVerb, Metrics, Operation, RefusalCode,
-    ScrubOutcome, ShareEvent, Shared, StatusClass, StoreOutcome, StoreVerb,
+    AuditEvent, CircuitState, Counter, Direction, Gauge, Histogram, IndexVerb, KeyVerb, Metrics, Operation,
+    RefusalCode, ScrubOutcome, ShareEvent, Shared, StatusClass, StoreOutcome, StoreRefusal, StoreVerb,
 };
 pub use names::Stage;
 pub use redacted::Redacted;

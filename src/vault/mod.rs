@@ -29,6 +29,7 @@ use crate::keys::Ring;
 use crate::model::{Clock, Entropy, Environment, RegionId};
 use crate::placement::Placement;
 
+pub use crate::blobs::{Error as StoreError, ErrorKind as StoreErrorKind};
 pub use crate::index::{IndexError, ListRequest, Position, Precondition};
 pub use classes::{Classes, Treatment};
 pub use error::{VaultError, WriteError};

@@ -13,6 +13,7 @@ mod memory;
 mod model;
 mod multipart;
 mod placement;
+mod real_stores;
 mod replicas;
 mod residency;
 mod scrub;

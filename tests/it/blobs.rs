@@ -9,6 +9,11 @@ mod gcs_app;
 mod gcs_credentials;
 mod gcs_double;
 mod gcs_faults;
+mod outbound;
+mod outbound_circuit;
+mod puppet;
+mod quirks;
+mod rgw;
 mod seaweedfs;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 
 mod egress;
 mod failure;
+mod quirks;
 
 use std::fmt;
 use std::future::Future;
@@ -33,6 +34,7 @@ use crate::placement::Placement;
 
 use self::egress::Egress;
 use self::failure::error_of;
+pub use self::quirks::S3Quirks;
 use super::error::{at_home, same_region};
 use super::location::id_of;
 use super::store::{acceptable_blob, acceptable_range};
@@ -60,9 +62,8 @@ pub struct S3Settings {
     pub credentials: S3Credentials,
     /// A file of PEM certificates to trust *instead of* the system's.
     pub ca_file: Option<PathBuf>,
-    /// Whether to send `If-None-Match: *` with a PUT. `false` for a store that refuses the header; the probe tells whether
-    /// one that takes it also keeps it.
-    pub create_if_absent: bool,
+    /// In what the store departs from S3, as its region's file declares.
+    pub quirks: S3Quirks,
     /// What `GetBucketLocation` should answer, where the region's file declares it.
     pub declared_location: Option<String>,
     /// How long resolving, TCP and TLS may take together, in milliseconds.
@@ -87,7 +88,7 @@ pub struct S3Store {
     client: Client,
     bucket: String,
     prefix: String,
-    create_if_absent: bool,
+    quirks: S3Quirks,
     attempt_max: Duration,
     description: Description,
 }
@@ -147,7 +148,7 @@ impl S3Store {
             client: Client::from_conf(config),
             bucket: settings.bucket,
             prefix: settings.prefix,
-            create_if_absent: settings.create_if_absent,
+            quirks: settings.quirks,
             attempt_max: Duration::from_millis(settings.attempt_ms),
             description,
         })
@@ -233,7 +234,7 @@ impl BlobStore for S3Store {
     async fn put(&self, at: &Location, sealed: Sealed) -> Result<(), Error> {
         let key = self.key(at, Verb::Put)?;
         let bytes = acceptable_blob(at, sealed)?;
-        let condition = self.create_if_absent.then(|| "*".to_owned());
+        let condition = (!self.quirks.ignores_create_if_absent).then(|| "*".to_owned());
         // Boxed: the SDK's PUT alone is 19 KB of future, which would be moved about at every await above.
         let call = Box::pin(async {
             let sent = self

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
-use terroir::blobs::{BlobStore, ErrorKind, S3Credentials, S3Settings, S3Store};
+use terroir::blobs::{BlobStore, ErrorKind, S3Credentials, S3Quirks, S3Settings, S3Store};
 use terroir::model::Secret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -111,7 +111,7 @@ fn settings(endpoint: &str) -> S3Settings {
             secret_access_key: Secret::new("hidden".to_owned()),
         },
         ca_file: None,
-        create_if_absent: true,
+        quirks: S3Quirks::default(),
         declared_location: None,
         connect_ms: 1_000,
         attempt_ms: 5_000,
@@ -187,8 +187,10 @@ async fn a_request_is_what_we_mean_and_no_more() {
     let server = Scripted::always(answer("200 OK\r\ncontent-length: 0", b"")).await;
     let at = somewhere();
     server.store().put(&at, sealed(&at, 1, 100)).await.unwrap();
-    let off =
-        S3Settings { create_if_absent: false, ..settings(&format!("http://127.0.0.1:{}", server.port)) };
+    let off = S3Settings {
+        quirks: S3Quirks { ignores_create_if_absent: true, ..S3Quirks::default() },
+        ..settings(&format!("http://127.0.0.1:{}", server.port))
+    };
     S3Store::new(off).unwrap().put(&at, sealed(&at, 1, 100)).await.unwrap();
 
     let heads = server.heads();
@@ -257,9 +259,9 @@ async fn what_a_backend_refuses_or_suffers_keeps_its_meaning() {
         ("404 Not Found", "NoSuchKey", ErrorKind::NotFound),
         ("404 Not Found", "NoSuchBucket", ErrorKind::Misconfigured),
         ("416 Range Not Satisfiable", "InvalidRange", ErrorKind::Truncated),
-        ("429 Too Many Requests", "SlowDown", ErrorKind::Unavailable),
+        ("429 Too Many Requests", "SlowDown", ErrorKind::SlowDown),
         ("500 Internal Server Error", "InternalError", ErrorKind::Unavailable),
-        ("503 Service Unavailable", "SlowDown", ErrorKind::Unavailable),
+        ("503 Service Unavailable", "SlowDown", ErrorKind::SlowDown),
         ("501 Not Implemented", "NotImplemented", ErrorKind::Misconfigured),
         ("400 Bad Request", "InvalidRequest", ErrorKind::Internal),
     ] {
@@ -415,4 +417,71 @@ async fn a_store_is_believed_only_with_a_certificate_that_we_trust_for_its_host(
     let clear = Scripted::always(yes).await;
     let store = S3Store::new(settings(&format!("https://127.0.0.1:{}", clear.port))).unwrap();
     assert!(store.read(&somewhere(), 0..3).await.is_err());
+}
+
+#[tokio::test]
+async fn quirks_are_what_the_service_does_and_a_failure_is_none() {
+    let done = || answer("200 OK\r\netag: \"0123\"\r\ncontent-length: 0", b"");
+    let refuses = |status: &str| answer(&format!("{status}\r\ncontent-length: 0"), b"");
+    let observe = async |answers: Vec<Vec<u8>>| {
+        let server = Scripted::answering(answers).await;
+        let at = somewhere();
+        let throwaway = (sealed(&at, 1, 100), sealed(&at, 2, 100));
+        let observed = server.store().observe_quirks(&placed(), at.id(), throwaway).await;
+        let heads = server.heads();
+        assert!(heads.last().unwrap().starts_with("delete "), "it does not clean up");
+        (observed.map_err(|error| error.kind()), heads)
+    };
+    let none = S3Quirks::default();
+
+    // As S3: written, refused, matched, taken with a trailer.
+    let (observed, heads) = observe(vec![done(), refuses("412 Precondition Failed"), done()]).await;
+    assert_eq!(observed, Ok(none));
+    assert!(heads[1].contains("if-none-match: *"));
+    assert!(heads[2].contains("if-match: \"0123\""));
+    assert!(heads[3].contains("x-amz-trailer: x-amz-checksum-crc32c"), "{}", heads[3]);
+
+    let (observed, _) = observe(vec![done()]).await;
+    assert_eq!(observed, Ok(S3Quirks { ignores_create_if_absent: true, ..none }));
+    let (observed, _) = observe(vec![done(), refuses("501 Not Implemented"), done()]).await;
+    assert_eq!(observed, Ok(S3Quirks { ignores_create_if_absent: true, ..none }));
+
+    // As RGW 16: the quoted tag is refused and the bare one taken, the trailer is refused.
+    let fails = || refuses("412 Precondition Failed");
+    let (observed, heads) =
+        observe(vec![done(), fails(), fails(), done(), refuses("400 Bad Request"), done()]).await;
+    assert_eq!(observed, Ok(S3Quirks { bare_etags: true, refuses_checksum_trailers: true, ..none }));
+    assert!(heads[3].contains("if-match: 0123"));
+
+    // A service in trouble has said nothing about itself.
+    for answers in [
+        vec![refuses("503 Service Unavailable")],
+        vec![done(), refuses("500 Internal Server Error")],
+        vec![done(), fails(), refuses("403 Forbidden")],
+        vec![done(), fails(), done(), refuses("429 Too Many Requests")],
+    ] {
+        assert!(observe(answers).await.0.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_pause_that_the_service_asks_for_is_told_on() {
+    for (status, kind) in [
+        ("429 Too Many Requests", ErrorKind::SlowDown),
+        ("503 Service Unavailable", ErrorKind::Unavailable),
+        ("503 Slow Down", ErrorKind::Unavailable),
+    ] {
+        let head = format!("{status}\r\nretry-after: 7\r\ncontent-length: 0");
+        let server = Scripted::always(answer(&head, b"")).await;
+        let at = somewhere();
+        let error = server.store().put(&at, sealed(&at, 1, 100)).await.unwrap_err();
+        assert_eq!((error.kind(), error.retry_after()), (kind, Some(Duration::from_secs(7))), "{status}");
+    }
+    let body = b"<Error><Code>SlowDown</Code><Message>patient-7</Message></Error>";
+    let head = format!("503 Slow Down\r\ncontent-length: {}", body.len());
+    let server = Scripted::always(answer(&head, body)).await;
+    let at = somewhere();
+    let error = server.store().put(&at, sealed(&at, 1, 100)).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::SlowDown, None));
+    assert!(!format!("{error:?}").contains("patient"));
 }

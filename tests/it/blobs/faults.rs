@@ -1,30 +1,20 @@
-//! Retries, budgets and the probe, against stores that fail and stores that lie.
+//! The probe, against stores that fail and stores that lie; and that faulty stores repeat themselves.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use terroir::blobs::testing::{Faults, FaultyStore};
 use terroir::blobs::{
-    BlobInfo, BlobStore, Cursor, Description, Error, ErrorKind, Lie, Location, MemoryStore, Observation,
-    Page, ProbeError, RetrySettings, Retrying, probe, whereabouts,
+    BlobInfo, BlobStore, Cursor, Description, Error, Lie, Location, MemoryStore, Observation, Page,
+    ProbeError, probe, whereabouts,
 };
 use terroir::envelope::Sealed;
-use terroir::model::{ManualClock, SystemClock, SystemEntropy, Timestamp};
+use terroir::model::{ManualClock, SystemClock, Timestamp};
 use terroir::placement::Placement;
 
 use super::{noise, placed, region, sealed, somewhere};
-
-const QUICK: RetrySettings = RetrySettings {
-    attempts_max: 3,
-    attempt_ms: 2_000,
-    deadline_ms: 10_000,
-    pause_ms: 1,
-    budget_tries: 1_000,
-};
 
 /// How a store lies or counts. `None` in `lie` is an honest one.
 #[derive(Debug)]
@@ -34,40 +24,28 @@ struct Crooked {
     overwrites: bool,
     says: Option<&'static str>,
     declares: Option<&'static str>,
-    hangs: bool,
     calls: AtomicU64,
 }
 
 impl Crooked {
     fn new(lie: Option<Lie>) -> Self {
         let inner = MemoryStore::new(region());
-        Self {
-            inner,
-            lie,
-            overwrites: false,
-            says: None,
-            declares: None,
-            hangs: false,
-            calls: AtomicU64::new(0),
-        }
+        Self { inner, lie, overwrites: false, says: None, declares: None, calls: AtomicU64::new(0) }
     }
 
     fn called(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
 
-    async fn count(&self) {
+    fn count(&self) {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if self.hangs {
-            std::future::pending::<()>().await;
-        }
     }
 }
 
 #[async_trait]
 impl BlobStore for Crooked {
     async fn put(&self, at: &Location, sealed: Sealed) -> Result<(), Error> {
-        self.count().await;
+        self.count();
         if self.lie == Some(Lie::RefusesRetry) && self.inner.head(at).await.is_ok() {
             let other = super::sealed(at, 99, 7);
             return self.inner.put(at, other).await;
@@ -79,7 +57,7 @@ impl BlobStore for Crooked {
     }
 
     async fn read(&self, at: &Location, range: Range<u64>) -> Result<Bytes, Error> {
-        self.count().await;
+        self.count();
         let len = self.inner.head(at).await?.len;
         match self.lie {
             Some(Lie::ReadsOtherBytes) => Ok(noise(1234, usize::try_from(range.end - range.start).unwrap())),
@@ -90,19 +68,19 @@ impl BlobStore for Crooked {
     }
 
     async fn head(&self, at: &Location) -> Result<BlobInfo, Error> {
-        self.count().await;
+        self.count();
         let mut info = self.inner.head(at).await?;
         info.len += u64::from(self.lie == Some(Lie::WrongLength));
         Ok(info)
     }
 
     async fn delete(&self, at: &Location) -> Result<(), Error> {
-        self.count().await;
+        self.count();
         if self.lie == Some(Lie::KeepsDeleted) { Ok(()) } else { self.inner.delete(at).await }
     }
 
     async fn list(&self, placed: &Placement, after: Option<&Cursor>, limit: usize) -> Result<Page, Error> {
-        self.count().await;
+        self.count();
         if self.lie == Some(Lie::NotListed) {
             Ok(Page::default())
         } else {
@@ -111,7 +89,7 @@ impl BlobStore for Crooked {
     }
 
     async fn locate(&self) -> Result<Option<String>, Error> {
-        self.count().await;
+        self.count();
         Ok(self.says.map(str::to_owned))
     }
 
@@ -188,99 +166,6 @@ async fn a_store_elsewhere_than_declared_is_refused_and_silence_is_not_agreement
     let store = at(Some("us-east-1"), Some("gra"));
     assert!(matches!(probed(&store).await, Err(ProbeError::Elsewhere { .. })));
     assert_eq!(store.called(), 1);
-}
-
-#[tokio::test]
-async fn what_a_retrying_store_acknowledges_is_there_though_the_store_fails_every_third_time() {
-    for seed in 0..20 {
-        let faults = Faults { error_before: 150, error_after: 150, timeout_after: 50, ..Faults::default() };
-        let inner = Arc::new(FaultyStore::new(MemoryStore::new(region()), faults, seed));
-        let settings = RetrySettings { attempts_max: 8, ..QUICK };
-        let store = Retrying::new(Arc::clone(&inner), settings, Arc::new(SystemEntropy));
-        for n in 0..50 {
-            let at = somewhere();
-            // Lost answers make the second try meet the first one's blob: success all the same.
-            store.put(&at, sealed(&at, n, 100)).await.unwrap();
-            assert_eq!(store.read(&at, 0..100).await.unwrap(), noise(n, 100), "seed {seed}");
-            assert_eq!(store.head(&at).await.unwrap().len, 100);
-            store.delete(&at).await.unwrap();
-            assert_eq!(inner.inner().head(&at).await.unwrap_err().kind(), ErrorKind::NotFound);
-        }
-        assert!(inner.struck() > 20, "seed {seed} met no faults");
-    }
-}
-
-#[tokio::test]
-async fn what_no_retry_can_mend_is_tried_once() {
-    let store = Retrying::new(Crooked::new(None), QUICK, Arc::new(SystemEntropy));
-    let at = somewhere();
-    assert_eq!(store.read(&at, 0..10).await.unwrap_err().kind(), ErrorKind::NotFound);
-    let faulty =
-        FaultyStore::new(MemoryStore::new(region()), Faults { denied: 1000, ..Faults::default() }, 1);
-    let denied = Retrying::new(faulty, QUICK, Arc::new(SystemEntropy));
-    assert_eq!(denied.head(&at).await.unwrap_err().kind(), ErrorKind::Denied);
-    for kind in [
-        ErrorKind::NotFound,
-        ErrorKind::Exists,
-        ErrorKind::Denied,
-        ErrorKind::Truncated,
-        ErrorKind::Full,
-        ErrorKind::Unacceptable,
-        ErrorKind::WrongRegion,
-        ErrorKind::Misconfigured,
-        ErrorKind::Internal,
-    ] {
-        assert!(!kind.is_retryable(), "{kind}");
-    }
-}
-
-#[tokio::test]
-async fn a_store_that_is_down_sees_few_more_calls_than_were_asked_for() {
-    let down = Faults { error_before: 1000, ..Faults::default() };
-    let faulty = Arc::new(FaultyStore::new(MemoryStore::new(region()), down, 1));
-    let settings = RetrySettings { budget_tries: 10, ..QUICK };
-    let store = Retrying::new(Arc::clone(&faulty), settings, Arc::new(SystemEntropy));
-    let at = somewhere();
-    for _ in 0..200 {
-        assert_eq!(store.head(&at).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    }
-    // Each strike is a call: 200 asked for, and the budget of 10.
-    assert_eq!(faulty.struck(), 210);
-
-    // Working calls earn it back, a tenth each and no more than it was.
-    faulty.set(Faults::default());
-    store.put(&at, sealed(&at, 1, 10)).await.unwrap();
-    for _ in 0..49 {
-        store.head(&at).await.unwrap();
-    }
-    faulty.set(down);
-    for _ in 0..100 {
-        store.head(&at).await.unwrap_err();
-    }
-    assert_eq!(faulty.struck(), 210 + 100 + 5);
-
-    // However long it worked, one burst spends no more than the budget.
-    faulty.set(Faults::default());
-    for _ in 0..500 {
-        store.head(&at).await.unwrap();
-    }
-    faulty.set(down);
-    for _ in 0..100 {
-        store.head(&at).await.unwrap_err();
-    }
-    assert_eq!(faulty.struck(), 315 + 100 + 10);
-}
-
-#[tokio::test]
-async fn a_store_that_hangs_costs_an_attempts_time_and_never_more_than_the_deadline() {
-    let settings = RetrySettings { attempt_ms: 30, deadline_ms: 100, attempts_max: 50, ..QUICK };
-    let hanging = Arc::new(Crooked { hangs: true, ..Crooked::new(None) });
-    let store = Retrying::new(Arc::clone(&hanging), settings, Arc::new(SystemEntropy));
-    let started = Instant::now();
-    let error = store.head(&somewhere()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert!(started.elapsed() < Duration::from_secs(5));
-    assert!((2..=4).contains(&hanging.called()), "{} tries", hanging.called());
 }
 
 #[tokio::test]

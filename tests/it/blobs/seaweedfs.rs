@@ -2,17 +2,34 @@
 
 use std::sync::Arc;
 
-use terroir::blobs::{BlobStore, ErrorKind, Observation, S3Settings, S3Store, StoreKind, probe, whereabouts};
+use terroir::blobs::{
+    BlobStore, ErrorKind, Observation, S3Quirks, S3Settings, S3Store, StoreKind, probe, whereabouts,
+};
 use terroir::model::{Secret, SystemClock, Timestamp};
 
-use super::{Store, contract, noise, placed, region, sealed, somewhere};
+use super::{Store, contract, noise, placed, quirks, region, sealed, somewhere};
 use crate::support::seaweed::{self, Seaweed};
 
 /// One test, because each test is a process under nextest and each process would start a server of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_s3_driver_on_seaweedfs() {
     let server = seaweed::shared().await;
-    contract::run("s3-seaweedfs", async || store(server.bucket(&region()).await)).await;
+    // One bucket with a folder for each check: SeaweedFS gives every bucket volumes of its own, and has as many as the disk
+    // has room for.
+    for (kind, bucket) in [
+        ("s3-seaweedfs-http", server.bucket(&region()).await),
+        ("s3-seaweedfs-https", server.bucket_over_tls(&region()).await),
+    ] {
+        let mut checks = 0;
+        contract::run(kind, async || {
+            checks += 1;
+            store(S3Settings { prefix: format!("check-{checks}/"), ..bucket.clone() })
+        })
+        .await;
+    }
+    quirks::are_as_declared(server.bucket(&region()).await).await;
+    quirks::are_as_declared(server.bucket_over_tls(&region()).await).await;
+    quirks::a_certificate_of_nobody_we_trust_is_refused(server.bucket_over_tls(&region()).await).await;
     conditions_switched_off_overwrite_and_the_probe_says_so(server).await;
     a_range_of_connections_is_reused(server).await;
     our_own_credentials_refused_is_denied_by_every_verb(server).await;
@@ -27,7 +44,10 @@ fn store(settings: S3Settings) -> Store {
 }
 
 async fn conditions_switched_off_overwrite_and_the_probe_says_so(server: &Seaweed) {
-    let store = store(S3Settings { create_if_absent: false, ..server.bucket(&region()).await });
+    let store = store(S3Settings {
+        quirks: S3Quirks { ignores_create_if_absent: true, ..S3Quirks::default() },
+        ..server.bucket(&region()).await
+    });
     let at = somewhere();
     let throwaway = (sealed(&at, 1, 300), sealed(&at, 2, 300));
     let report = probe(&*store, &placed(), at.id(), throwaway, &SystemClock).await.unwrap();

@@ -61,6 +61,11 @@ impl Certificate {
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(&self.der))
     }
 
+    /// Its key, as a server's key file holds it.
+    pub(crate) fn key_pem(&self) -> String {
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&self.pkcs8))
+    }
+
     /// A server that shows it.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         let chain = vec![CertificateDer::from(self.der.clone())];

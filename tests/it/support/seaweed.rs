@@ -1,19 +1,20 @@
-//! A real S3 store on loopback: `SeaweedFS`, started once per test process and gone with it.
+//! A real S3 store on loopback: `SeaweedFS`, which speaks http and https. Started once per test process and gone with it.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use terroir::blobs::{S3Credentials, S3Settings};
-use terroir::model::{Entropy, RegionId, Secret, SystemEntropy};
+use rustix::process::{Pid, Signal, kill_process};
+use terroir::blobs::S3Settings;
+use terroir::model::{Entropy, RegionId, SystemEntropy};
 use tokio::sync::OnceCell;
 
-const ACCESS_KEY: &str = "tests-access-key";
-const SECRET_KEY: &str = "tests-secret-key";
+use super::certificate::{Certificate, Subject};
+use super::s3::{self, ACCESS_KEY, SECRET_KEY};
 
 /// A cold start takes 1.3 s on an idle machine; this is for one that compiles next to it.
 const START_MAX: Duration = Duration::from_mins(1);
@@ -23,6 +24,7 @@ const START_MAX: Duration = Duration::from_mins(1);
 const KEEPER: &str = r#"dir=$1; ports=$2; shift 2
 "$@" </dev/null >"$dir/log" 2>&1 &
 server=$!
+echo $server >"$dir/pid"
 cat >/dev/null
 kill -9 $server 2>/dev/null
 wait $server 2>/dev/null
@@ -33,6 +35,8 @@ rm -rf "$dir""#;
 #[derive(Debug)]
 pub(crate) struct Seaweed {
     port: u16,
+    https_port: u16,
+    dir: PathBuf,
     keeper: Child,
 }
 
@@ -43,7 +47,8 @@ pub(crate) async fn shared() -> &'static Seaweed {
 }
 
 impl Seaweed {
-    async fn start() -> Self {
+    /// A server of a test's own, that may do with it what it likes.
+    pub(crate) async fn start() -> Self {
         let weed = weed();
         // A port may be taken between our look and the server's; other ports then.
         for _ in 0..3 {
@@ -63,11 +68,14 @@ impl Seaweed {
         }]});
         std::fs::write(dir.join("s3.json"), identities.to_string()).unwrap();
         std::fs::create_dir(dir.join("data")).unwrap();
-        let [master, volume, filer, s3, admin] = ports();
+        let certificate = Certificate::of(&Subject::Address([127, 0, 0, 1]));
+        std::fs::write(dir.join("certificate.pem"), certificate.pem()).unwrap();
+        std::fs::write(dir.join("key.pem"), certificate.key_pem()).unwrap();
+        let [master, volume, filer, s3, admin, https] = ports();
         let keeper = Command::new("sh")
             .args(["-c", KEEPER, "sh"])
             .arg(&dir)
-            .arg([master, volume, filer, s3, admin].map(|port| port.to_string()).join(" "))
+            .arg([master, volume, filer, s3, admin, https].map(|port| port.to_string()).join(" "))
             .arg(weed)
             .arg("mini")
             .arg(format!("-dir={}", dir.join("data").display()))
@@ -78,14 +86,19 @@ impl Seaweed {
             .args([format!("-filer.port={filer}"), format!("-admin.port={admin}"), format!("-s3.port={s3}")])
             .args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"])
             .arg(format!("-s3.localSocket={}", dir.join("s3.sock").display()))
+            .arg(format!("-s3.port.https={https}"))
+            .arg(format!("-s3.cert.file={}", dir.join("certificate.pem").display()))
+            .arg(format!("-s3.key.file={}", dir.join("key.pem").display()))
             .arg(format!("-s3.config={}", dir.join("s3.json").display()))
             .current_dir(&dir)
+            // A runner that gives up kills its test's whole group; who clears up must outlive that.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self { port: s3, keeper };
+        let server = Self { port: s3, https_port: https, dir, keeper };
         server.is_ready().await.then_some(server)
     }
 
@@ -106,41 +119,39 @@ impl Seaweed {
         false
     }
 
-    /// The SDK as it comes, to do what our driver must not: make buckets, write names that are not ours.
+    /// Stops it where it stands (SIGSTOP): connections open and are taken by the system, and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).unwrap();
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// The SDK, to do what our driver must not.
     pub(crate) fn client(&self) -> Client {
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(format!("http://127.0.0.1:{}", self.port))
-            .region(Region::new("us-east-1"))
-            .credentials_provider(Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests"))
-            .force_path_style(true)
-            .build();
-        Client::from_conf(config)
+        s3::client(&format!("http://127.0.0.1:{}", self.port))
     }
 
     /// A new, empty bucket and how to reach it.
     pub(crate) async fn bucket(&self, region: &RegionId) -> S3Settings {
-        let mut random = [0; 8];
-        SystemEntropy.fill(&mut random).unwrap();
-        let bucket = format!("blobs-{}", hex::encode(random));
-        self.client().create_bucket().bucket(&bucket).send().await.unwrap();
+        let bucket = s3::new_bucket(&self.client()).await;
+        s3::settings(region, format!("http://127.0.0.1:{}", self.port), bucket)
+    }
+
+    /// The same, over https.
+    pub(crate) async fn bucket_over_tls(&self, region: &RegionId) -> S3Settings {
         S3Settings {
-            region: region.clone(),
-            endpoint: format!("http://127.0.0.1:{}", self.port),
-            signing_region: "us-east-1".to_owned(),
-            bucket,
-            prefix: "terroir/blobs/".to_owned(),
-            path_style: true,
-            credentials: S3Credentials {
-                access_key_id: ACCESS_KEY.to_owned(),
-                secret_access_key: Secret::new(SECRET_KEY.to_owned()),
-            },
-            ca_file: None,
-            create_if_absent: true,
-            declared_location: None,
-            connect_ms: 5_000,
-            attempt_ms: 30_000,
-            idle_connections_max: 64,
+            endpoint: format!("https://127.0.0.1:{}", self.https_port),
+            ca_file: Some(self.dir.join("certificate.pem")),
+            ..self.bucket(region).await
         }
     }
 }
@@ -169,8 +180,8 @@ fn is_program(path: &Path) -> bool {
         && magic == *b"\x7fELF"
 }
 
-/// Five free ports whose +10,000 (where it puts gRPC) are free too, below what the system hands out by itself.
-fn ports() -> [u16; 5] {
+/// Six free ports whose +10,000 (where it puts gRPC) are free too, below what the system hands out by itself.
+fn ports() -> [u16; 6] {
     let free = |port: u16| {
         [port, port + 10_000].into_iter().all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
     };
@@ -178,5 +189,5 @@ fn ports() -> [u16; 5] {
     SystemEntropy.fill(&mut random).unwrap();
     let start = 12_000 + u16::from_be_bytes(random) % 8_000;
     let mut ports = (start..32_000).step_by(7).filter(|port| free(*port));
-    std::array::from_fn(|_| ports.next().expect("five free ports"))
+    std::array::from_fn(|_| ports.next().expect("six free ports"))
 }
