@@ -361,6 +361,12 @@ pub struct Metrics {
     pub(super) connections_refused: Counter,
     pub(super) connections_timed_out: Counter,
     pub(super) handshakes_failed: Counter,
+    pub(super) panics: Counter,
+    pub(super) certificate_not_after: Gauge,
+    pub(super) certificate_reloads: Counter,
+    pub(super) certificate_reloads_failed: Counter,
+    pub(super) credential_reloads: Counter,
+    pub(super) credential_reloads_failed: Counter,
 }
 
 impl Metrics {
@@ -464,6 +470,36 @@ impl Metrics {
     /// TLS handshakes that failed or took too long.
     pub fn handshakes_failed(&self) -> &Counter {
         &self.handshakes_failed
+    }
+
+    /// Requests that a panic of ours ended.
+    pub fn panics(&self) -> &Counter {
+        &self.panics
+    }
+
+    /// When the listener's certificate ends, in seconds since 1970.
+    pub fn certificate_not_after(&self) -> &Gauge {
+        &self.certificate_not_after
+    }
+
+    /// Certificates that were replaced while serving.
+    pub fn certificate_reloads(&self) -> &Counter {
+        &self.certificate_reloads
+    }
+
+    /// Certificates that could not be used; the one before was kept.
+    pub fn certificate_reloads_failed(&self) -> &Counter {
+        &self.certificate_reloads_failed
+    }
+
+    /// Credentials of the store that were replaced while serving.
+    pub fn credential_reloads(&self) -> &Counter {
+        &self.credential_reloads
+    }
+
+    /// Credentials of the store that could not be read; the ones before were kept.
+    pub fn credential_reloads_failed(&self) -> &Counter {
+        &self.credential_reloads_failed
     }
 }
 
