@@ -12,7 +12,7 @@ use crate::server::{self, Certificates, Server, TlsFiles, serve};
 use crate::settings::{self, Limits, RegionSettings};
 use crate::stack::{StackParts, stack};
 
-use super::{Addresses, Running, Site, StartError, control, observe};
+use super::{Addresses, Running, Site, StartError, control, observe, store};
 
 /// Connections that control and observe take: people and probes, not load.
 const SMALL_CONNECTIONS_MAX: usize = 256;
@@ -37,6 +37,12 @@ pub(super) async fn listen(
         );
         running.watchers.spawn(watch);
     }
+    running.watchers.spawn(store::watch(
+        Arc::clone(&site),
+        Duration::from_millis(limits.reload_check_ms),
+        running.reload.subscribe(),
+        running.stop.clone(),
+    ));
     let (data, data_address) = bind(region, "data", region.listen.data).await?;
     let (control, control_address) = bind(region, "control", region.listen.control).await?;
     let (observe, observe_address) = bind(region, "observe", region.listen.observe).await?;

@@ -59,6 +59,7 @@ mod location;
 mod memory;
 mod metered;
 mod probe;
+mod reidentified;
 mod retrying;
 mod s3;
 mod store;
@@ -71,8 +72,9 @@ pub use location::Location;
 pub use memory::MemoryStore;
 pub use metered::Metered;
 pub use probe::{Lie, Observation, ProbeError, ProbeReport, Whereabouts, probe, whereabouts};
+pub use reidentified::Reidentified;
 pub use retrying::{RetrySettings, Retrying};
-pub use s3::{S3Credentials, S3Settings, S3Store};
+pub use s3::{Reread, RereadError, S3Credentials, S3Identity, S3Settings, S3Store};
 pub use store::{BlobInfo, BlobStore, Cursor, Description, Page, StoreKind};
 
 /// The largest blob in bytes. Twice the plaintext a version is cut into (8 MiB), so that the setting may grow and the

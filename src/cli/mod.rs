@@ -8,13 +8,15 @@ mod credential;
 mod dev;
 mod failure;
 mod output;
+mod process;
 mod serve;
 mod site;
 mod tenant;
 mod whereabouts;
 
 pub use args::{Arguments, Command};
-pub use failure::Failure;
+pub use failure::{Failure, exit};
+pub use process::harden;
 
 /// Runs one command to its end.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {

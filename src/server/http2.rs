@@ -75,6 +75,10 @@ where
                 }
             }
             match watch.poll_deadline(cx) {
+                // Nobody to be polite to: it has not even said hello.
+                Poll::Ready(Over::Quiet) if leaving.is_none() && shared.phases.is_fresh() => {
+                    return Poll::Ready(Over::TimedOut);
+                }
                 Poll::Ready(Over::Quiet) if leaving.is_none() => {
                     // GOAWAY first, so that a request on its way is still answered; then round again to send it.
                     metrics.connections_timed_out().increment();

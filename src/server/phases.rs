@@ -166,6 +166,11 @@ impl Phases {
         self.state().serving > 0
     }
 
+    /// Nothing has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(self.state().phase, Phase::Fresh(_))
+    }
+
     /// Between requests, nothing of ours or theirs half-way: it may be closed with a goodbye.
     pub(super) fn is_quiet(&self) -> bool {
         let state = self.state();

@@ -98,6 +98,14 @@ pub fn panicked(file: &str, line: u32) {
     error!(event = "panicked", file, line);
 }
 
+/// Fewer connections will be taken than were asked for: the system lets us open no more files.
+pub fn connections_lowered(asked: u64, taken: u64, files: u64) {
+    warn!(
+        event = "connections_lowered",
+        asked, taken, files, "raise the limit on open files, or lower connections-max"
+    );
+}
+
 /// A listener's certificate was replaced while serving.
 pub fn certificate_reloaded(file: &Path, not_after: Timestamp) {
     info!(event = "certificate_reloaded", file = %file.display(), %not_after);

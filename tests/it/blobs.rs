@@ -4,6 +4,7 @@ mod contract;
 mod durability;
 mod egress;
 mod faults;
+mod rotation;
 mod seaweedfs;
 
 use std::sync::Arc;

@@ -19,6 +19,7 @@ import cases_corruption  # noqa: F401
 import cases_kill  # noqa: F401
 import cases_markers  # noqa: F401
 import cases_objects  # noqa: F401
+import cases_process  # noqa: F401
 import cases_ranges  # noqa: F401
 import cases_residency  # noqa: F401
 import cases_store  # noqa: F401

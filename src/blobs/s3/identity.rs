@@ -90,9 +90,7 @@ impl From<S3Credentials> for S3Identity {
 }
 
 impl ProvideCredentials for S3Identity {
-    fn provide_credentials<'a>(
-        &'a self,
-    ) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
     where
         Self: 'a,
     {

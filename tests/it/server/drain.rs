@@ -211,12 +211,19 @@ async fn http2_request(sender: &mut SendRequest<Empty<Bytes>>, path: &str) -> Go
             let body = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes);
             if body.is_ok_and(|body| body == "ok") { Got::Answer { last: false } } else { Got::Failed }
         }
+        // The server's last word did not count this request: it was not looked at, and may be sent elsewhere (RFC 9113, 8.7).
+        // hyper says the same of one it had not sent yet. A connection that just ends says something else.
         Err(mut error) => {
             if error.take_message().is_some() {
-                Got::NotSent
-            } else {
-                Got::Failed
+                return Got::NotSent;
             }
+            let h2 = std::error::Error::source(error.error())
+                .and_then(|source| source.downcast_ref::<h2::Error>());
+            let unprocessed = h2.is_some_and(|h2| {
+                h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR)
+            });
+            println!("{h2:?}");
+            if unprocessed { Got::NotSent } else { Got::Failed }
         }
     }
 }

@@ -244,11 +244,11 @@ async fn a_block_of_headers_that_does_not_end_is_cut_though_bytes_keep_coming() 
     raw.send(&frame(HEADERS, END_STREAM, 1, &head("GET", "/ok"))).await;
     let (mut reader, mut writer) = tokio::io::split(raw.tls);
     let drip = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(30));
-        loop {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        // Byte by byte: h2 counts frames, and would end a flood of them sooner.
+        for byte in frame(CONTINUATION, 0, 1, &field("x", "1")).iter().cycle() {
             ticks.tick().await;
-            let more = frame(CONTINUATION, 0, 1, &field("x", "1"));
-            if writer.write_all(&more).await.is_err() || writer.flush().await.is_err() {
+            if writer.write_all(&[*byte]).await.is_err() || writer.flush().await.is_err() {
                 return;
             }
         }
@@ -359,8 +359,8 @@ async fn too_many_or_too_large_headers_are_431_or_worse() {
             raw.send(&frame(CONTINUATION, END_HEADERS, 1, rest)).await;
         }
         let answer = raw.next_of(HEADERS).await.expect("an answer");
-        // `:status` by name (index 8), then "431" in Huffman's code or plain.
-        assert!(answer.payload[..6].windows(3).any(|w| w == b"431") || answer.payload[0] != 0x88);
+        // `:status` by name (index 8), then "431" in Huffman's code: 0x640e3 in 19 bits (RFC 7541, B).
+        assert_eq!(answer.payload[..2], [0x48, 0x82], "{:x?}", answer.payload);
         raw.assert_alive().await;
     }
 }
@@ -378,7 +378,10 @@ async fn a_flood_of_continuations_ends_the_connection_long_before_the_time_limit
     }
     let (_, said) = raw.closed().await;
     println!("{sent} frames, GOAWAY {said:?}");
-    assert!(sent < 20_000, "{sent}");
+    // What was written stands in the kernel's buffers for the most part.
+    assert!(sent < 200_000, "{sent}");
+    assert!(matches!(said, None | Some(11)), "{said:?}");
+    assert!(raw.begun.elapsed() < Duration::from_secs(20));
 }
 
 /// CVE-2023-44487: requests that are taken back as soon as they are made, which never makes too many at a time.

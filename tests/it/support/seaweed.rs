@@ -134,7 +134,8 @@ impl Seaweed {
             credentials: S3Credentials {
                 access_key_id: ACCESS_KEY.to_owned(),
                 secret_access_key: Secret::new(SECRET_KEY.to_owned()),
-            },
+            }
+            .into(),
             ca_file: None,
             create_if_absent: true,
             declared_location: None,
