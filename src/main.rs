@@ -1,39 +1,43 @@
 //! The `terroir` command.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
-use terroir::cli::{Arguments, run};
+use terroir::cli::{Arguments, exit, harden, run};
 use terroir::telemetry::{FILTER_VARIABLE, LogFormat, init_logging};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(said) => {
+            // Help and version are no errors, and go to standard output.
+            let _ = said.print();
+            return ExitCode::from(if said.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
     let filter = std::env::var(FILTER_VARIABLE).ok();
     if let Err(error) = init_logging(LogFormat::Text, filter.as_deref()) {
         eprintln!("terroir: {error}: see {FILTER_VARIABLE}");
-        return ExitCode::from(78);
+        return ExitCode::from(exit::CONFIG);
     }
-    no_core_dumps();
+    harden();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("terroir: no runtime: {error}");
-            return ExitCode::from(71);
+            return ExitCode::from(exit::OS);
         }
     };
-    match runtime.block_on(run(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
+    match catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(arguments)))) {
+        Ok(Ok(())) => ExitCode::from(exit::DONE),
+        Ok(Err(failure)) => {
             eprintln!("terroir: {failure}");
             failure.exit_code()
         }
-    }
-}
-
-/// A core dump would put keys and clear records on a disk: the kernel is told not to write one.
-fn no_core_dumps() {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
-        tracing::warn!(%error, "core dumps could not be turned off");
+        Err(_) => {
+            eprintln!("terroir: a defect of ours; the log says where");
+            ExitCode::from(exit::SOFTWARE)
+        }
     }
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::model::{RegionId, SecretRef};
+use crate::model::SecretRef;
 use crate::ops::Operations;
 use crate::s3::Domains;
-use crate::server::{self, Server, TlsConfig, TlsFiles, load_tls, serve};
+use crate::server::{self, Certificates, Server, TlsFiles, serve};
 use crate::settings::{self, Limits, RegionSettings};
 use crate::shares::{ShareLimits, Shares};
 use crate::stack::{StackParts, stack};
 use crate::telemetry::{Shared, Tracing, event};
 
-use super::{Addresses, Running, Site, StartError, control, observe};
+use super::{Addresses, Running, Site, StartError, control, observe, store};
 
 /// Connections that control and observe take: people and probes, not load.
 const SMALL_CONNECTIONS_MAX: usize = 256;
@@ -35,8 +35,23 @@ pub(super) async fn listen(
 ) -> Result<Addresses, StartError> {
     let tls = match &region.tls {
         None => None,
-        Some(files) => Some(tls(&region.id, files)?),
+        Some(files) => Some(tls(&site, files)?),
     };
+    if let Some(certificates) = &tls {
+        let watch = server::watch(
+            Arc::clone(certificates),
+            Duration::from_millis(limits.reload_check_ms),
+            running.reload.subscribe(),
+            running.stop.clone(),
+        );
+        running.watchers.spawn(watch);
+    }
+    running.watchers.spawn(store::watch(
+        Arc::clone(&site),
+        Duration::from_millis(limits.reload_check_ms),
+        running.reload.subscribe(),
+        running.stop.clone(),
+    ));
     let (data, data_address) = bind(region, "data", region.listen.data).await?;
     let (control, control_address) = bind(region, "control", region.listen.control).await?;
     let (observe, observe_address) = bind(region, "observe", region.listen.observe).await?;
@@ -77,7 +92,8 @@ pub(super) async fn listen(
     ));
     running.observers.spawn(serve(
         observe,
-        server("observe", small, None),
+        // It is the last to go and has nobody to warn.
+        server("observe", server::Limits { notice_ms: 0, ..small }, None),
         observe::service(site, stop),
         running.stop_observing.clone(),
     ));
@@ -110,12 +126,14 @@ async fn bind(
     Ok((socket, bound))
 }
 
-fn tls(region: &RegionId, files: &settings::Tls) -> Result<Arc<TlsConfig>, StartError> {
+fn tls(site: &Site, files: &settings::Tls) -> Result<Arc<Certificates>, StartError> {
+    let region = &site.region().id;
     // A private key in an environment variable would be in every crash report and child process.
     let SecretRef::File(key) = files.private_key.clone() else {
         return Err(StartError::TlsKeyNotInFile { region: region.clone() });
     };
-    load_tls(&TlsFiles { certificates: files.certificate.clone(), key })
+    let files = TlsFiles { certificates: files.certificate.clone(), key };
+    Certificates::load(files, Arc::clone(site.clock()), Arc::clone(site.metrics()))
         .map_err(|source| StartError::Tls { region: region.clone(), source: Box::new(source) })
 }
 
@@ -132,6 +150,8 @@ fn server_limits(limits: &Limits) -> server::Limits {
         rate_window_ms: limits.body_rate_window_ms,
         linger_bytes_max: size(limits.discard_bytes_max),
         linger_ms: limits.discard_ms_max,
+        notice_ms: limits.drain_notice_ms,
+        drain_idle_ms: limits.drain_idle_ms_max,
         drain_ms: limits.drain_ms_max,
         ..server::Limits::default()
     }

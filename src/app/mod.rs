@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -138,6 +139,9 @@ pub struct Running {
     collectors: Vec<Collector>,
     listeners: JoinSet<Drained>,
     observers: JoinSet<Drained>,
+    /// What looks after files that may be replaced while serving.
+    watchers: JoinSet<()>,
+    reload: watch::Sender<u64>,
     stop: CancellationToken,
     stop_observing: CancellationToken,
     drain: Duration,
@@ -160,6 +164,8 @@ pub async fn build(
         collectors: Vec::new(),
         listeners: JoinSet::new(),
         observers: JoinSet::new(),
+        watchers: JoinSet::new(),
+        reload: watch::Sender::new(0),
         stop: stop.clone(),
         stop_observing: CancellationToken::new(),
         drain: Duration::from_millis(settings.limits.drain_ms_max),
@@ -218,6 +224,12 @@ impl Running {
     /// The open parts of each region.
     pub fn sites(&self) -> &[Arc<Site>] {
         &self.sites
+    }
+
+    /// Has certificates, keys and store credentials read again, whether their files changed or not. Returns at once; what
+    /// cannot be used is logged, counted, and the one before stays.
+    pub fn reload(&self) {
+        self.reload.send_modify(|asked| *asked += 1);
     }
 
     /// Takes no more connections, lets requests end for at most the drain time, closes audit logs and indexes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{AuditError, AuditKeys, Decision, Log, Options, Recorded, Source, Verdict};
-use crate::blobs::{BlobStore, ProbeError, ProbeReport, S3Store, probe};
+use crate::blobs::{BlobStore, ProbeError, ProbeReport, S3Identity, S3Store, probe};
 use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
 use crate::database::{Address, AddressError};
 use crate::index::{Index, IndexError, Opening, PostgresIndex, PostgresOptions, SqliteIndex, SqliteOptions};
@@ -66,6 +66,7 @@ pub struct Site {
     pub(super) parts: SiteParts,
     pub(super) store: Arc<dyn BlobStore>,
     s3: Option<Arc<S3Store>>,
+    pub(super) store_identity: Option<S3Identity>,
     pub(super) index: Arc<dyn Index>,
     pub(super) ring: Ring,
     pub(super) log: Log,
@@ -98,6 +99,9 @@ pub enum SiteError {
     /// A secret that a setting refers to.
     #[error("a secret of the region cannot be read")]
     Secret(#[from] SecretError),
+    /// The store's credentials could be read once and then not again.
+    #[error("the store's credentials change while they are read")]
+    SecretsChanging,
     /// The store.
     #[error("the store does not open")]
     Store(#[from] crate::blobs::Error),
@@ -173,7 +177,7 @@ impl Site {
         let keys = audit_keys(&ring).await?;
         let mut index = open_index(&parts).await?;
         let log = open_log(&parts, keys).await?;
-        let store::Opened { mut store, s3 } = store::open(&parts).await?;
+        let store::Opened { mut store, s3, identity: store_identity } = store::open(&parts).await?;
         if let Some(between) = &parts.between {
             index = between.index(&parts.region.id, index);
             store = between.store(&parts.region.id, store);
@@ -215,7 +219,19 @@ impl Site {
             },
         });
         let watch = directory.watch();
-        Ok(Self { parts, store, s3, index, ring, log, directory, vault, registry, _watch: watch })
+        Ok(Self {
+            parts,
+            store,
+            s3,
+            store_identity,
+            index,
+            ring,
+            log,
+            directory,
+            vault,
+            registry,
+            _watch: watch,
+        })
     }
 
     /// The region.

@@ -60,6 +60,7 @@ mod location;
 mod memory;
 mod outbound;
 mod probe;
+mod reidentified;
 mod s3;
 mod store;
 #[cfg(feature = "testing")]
@@ -74,7 +75,8 @@ pub use outbound::{
     CircuitSettings, LimitSettings, Outbound, OutboundSettings, RetrySettings, in_background,
 };
 pub use probe::{Lie, Observation, ProbeError, ProbeReport, Whereabouts, probe, whereabouts};
-pub use s3::{S3Credentials, S3Quirks, S3Settings, S3Store};
+pub use reidentified::Reidentified;
+pub use s3::{Reread, RereadError, S3Credentials, S3Identity, S3Quirks, S3Settings, S3Store};
 pub use store::{BlobInfo, BlobStore, Cursor, Description, Page, StoreKind};
 
 /// The largest blob in bytes. Twice the plaintext a version is cut into (8 MiB), so that the setting may grow and the

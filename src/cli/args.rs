@@ -17,8 +17,9 @@ pub struct Arguments {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done · 1 failed · 2 wrong usage · 69 a needed service is unavailable · 74 an input or output \
-error · 75 busy, try again · 78 the configuration is wrong (sysexits.h)";
+const EXIT_CODES: &str = "Exit codes (sysexits.h): 0 done · 1 failed · 64 wrong usage · 69 a needed service is unavailable · 70 a defect of \\\\
+ours · 71 the system gave no threads or randomness · 74 an input or output error · 75 busy, or the store does not answer: try later · 78 the \\\\
+configuration is wrong";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]

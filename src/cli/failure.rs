@@ -14,16 +14,29 @@ pub struct Failure {
     message: String,
 }
 
-/// Failed, no finer code fits.
-const FAILED: u8 = 1;
-/// `EX_UNAVAILABLE`: a service that is needed is not there.
-const UNAVAILABLE: u8 = 69;
-/// `EX_IOERR`: reading or writing a file failed.
-const IO: u8 = 74;
-/// `EX_TEMPFAIL`: somebody else is at it.
-const TRY_AGAIN: u8 = 75;
-/// `EX_CONFIG`: the configuration is wrong.
-const CONFIG: u8 = 78;
+/// Exit codes, of sysexits.h where it has one. `--help` and the README list them.
+pub mod exit {
+    /// Done.
+    pub const DONE: u8 = 0;
+    /// Failed, no finer code fits: a name that is taken, a record that is not there.
+    pub const FAILED: u8 = 1;
+    /// `EX_USAGE`: the command was used wrongly.
+    pub const USAGE: u8 = 64;
+    /// `EX_UNAVAILABLE`: a service that is needed is not there, or an address is taken.
+    pub const UNAVAILABLE: u8 = 69;
+    /// `EX_SOFTWARE`: a defect of ours: a self-test failed, or code panicked.
+    pub const SOFTWARE: u8 = 70;
+    /// `EX_OSERR`: the system gave no threads, or no randomness.
+    pub const OS: u8 = 71;
+    /// `EX_IOERR`: reading or writing a file failed.
+    pub const IO: u8 = 74;
+    /// `EX_TEMPFAIL`: the store did not answer, or not in time; the same command may succeed later.
+    pub const TEMPORARY: u8 = 75;
+    /// `EX_CONFIG`: the configuration is wrong.
+    pub const CONFIG: u8 = 78;
+}
+
+use exit::{CONFIG, FAILED, IO, OS, SOFTWARE, TEMPORARY, UNAVAILABLE};
 
 impl Failure {
     /// Exit code 1.
@@ -43,7 +56,7 @@ impl Failure {
 
     /// Exit code 75.
     pub fn try_again(message: impl Into<String>) -> Self {
-        Self { code: TRY_AGAIN, message: message.into() }
+        Self { code: TEMPORARY, message: message.into() }
     }
 
     /// Exit code 74.
@@ -81,6 +94,9 @@ impl From<SiteError> for Failure {
     fn from(error: SiteError) -> Self {
         let code = match &error {
             SiteError::Folder { .. } => IO,
+            SiteError::Store(store) if store.is_retryable() => TEMPORARY,
+            SiteError::SecretsChanging => TEMPORARY,
+            SiteError::Entropy(_) => OS,
             SiteError::NotBuilt { .. }
             | SiteError::Secret(_)
             | SiteError::Address { .. }
@@ -89,11 +105,9 @@ impl From<SiteError> for Failure {
             SiteError::Store(_) | SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => {
                 UNAVAILABLE
             }
-            SiteError::Audit(_)
-            | SiteError::RootFile(_)
-            | SiteError::Tenants(_)
-            | SiteError::Entropy(_)
-            | SiteError::Vault(_) => FAILED,
+            SiteError::Audit(_) | SiteError::RootFile(_) | SiteError::Tenants(_) | SiteError::Vault(_) => {
+                FAILED
+            }
         };
         Self::because(code, &error)
     }
@@ -102,7 +116,7 @@ impl From<SiteError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
-            StartError::SelfTest(_) => FAILED,
+            StartError::SelfTest(_) => SOFTWARE,
             StartError::RegionUnknown(_)
             | StartError::Tls { .. }
             | StartError::TlsKeyNotInFile { .. }

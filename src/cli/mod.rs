@@ -9,6 +9,7 @@ mod dev;
 mod failure;
 mod inspect;
 mod output;
+mod process;
 mod scrub;
 mod serve;
 mod site;
@@ -16,7 +17,8 @@ mod tenant;
 mod whereabouts;
 
 pub use args::{Arguments, Command};
-pub use failure::Failure;
+pub use failure::{Failure, exit};
+pub use process::harden;
 
 /// Runs one command to its end.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {

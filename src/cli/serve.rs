@@ -1,4 +1,4 @@
-//! `terroir serve`: one region (or several, in tests) until SIGTERM or Ctrl-C.
+//! `terroir serve`: one region (or several, in tests) until SIGTERM or Ctrl-C. SIGHUP reads certificates and credentials again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -6,11 +6,13 @@ use crate::app::{self, Parts, Running};
 
 use super::Failure;
 use super::args::ServeArgs;
+use super::process::fit_to_descriptors;
 use super::site::Installation;
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let Installation { settings, catalogue } = Installation::configured(&args.config)?;
-    let settings = settings.serving(&args.region).map_err(|error| Failure::wrong_config(&error))?;
+    let mut settings = settings.serving(&args.region).map_err(|error| Failure::wrong_config(&error))?;
+    fit_to_descriptors(&mut settings);
     for line in settings.to_string().lines() {
         tracing::info!(setting = line, "effective");
     }
@@ -18,8 +20,18 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
         tracing::warn!(notice, "an overlay is in force");
     }
     let mut stop = StopSignals::listen()?;
+    // From here on: without a listener for it, this signal would end the process.
+    let mut hang_up = signal(SignalKind::hangup()).map_err(|error| no_signals(&error))?;
     let running = app::build(&settings, catalogue, Parts::default()).await?;
-    stop.received().await;
+    loop {
+        tokio::select! {
+            () = stop.received() => break,
+            _ = hang_up.recv() => {
+                tracing::info!("asked to read certificates and credentials again");
+                running.reload();
+            }
+        }
+    }
     drain(running).await;
     Ok(())
 }
@@ -32,10 +44,9 @@ pub(super) struct StopSignals {
 
 impl StopSignals {
     pub(super) fn listen() -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::io("cannot listen for signals", &error);
         Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(|error| no_signals(&error))?,
+            interrupt: signal(SignalKind::interrupt()).map_err(|error| no_signals(&error))?,
         })
     }
 
@@ -46,6 +57,10 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn no_signals(error: &std::io::Error) -> Failure {
+    Failure::io("cannot listen for signals", error)
 }
 
 /// Lets requests end, and says how it went.

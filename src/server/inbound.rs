@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::connection::Phases;
 pub use super::pace::TooSlow;
 use super::pace::{Pace, PaceLimits};
+use super::phases::Phases;
 use crate::telemetry::{Direction, Metrics};
 
 /// Who sent a request, as an extension of it.

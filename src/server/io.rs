@@ -1,4 +1,4 @@
-//! The socket under hyper: clear or TLS, with a pace for what we write and a note of what arrives.
+//! The socket under hyper: clear or TLS, with a pace for what we write, a note of what arrives, and a close that lingers.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,8 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::Phases;
+use super::Limits;
+use super::frames::Frames;
+use super::linger::Linger;
 use super::pace::{Pace, PaceLimits};
+use super::phases::Phases;
 
 /// A connection's socket.
 pub(super) enum Socket {
@@ -19,6 +22,11 @@ pub(super) enum Socket {
 }
 
 impl Socket {
+    /// Whether TLS agreed on HTTP/2.
+    pub(super) fn agreed_on_http2(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
     /// The TCP socket underneath.
     pub(super) fn tcp_mut(&mut self) -> &mut TcpStream {
         match self {
@@ -83,20 +91,39 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A [`Socket`] whose reader must keep a pace. A write that takes too long fails with [`io::ErrorKind::TimedOut`].
+/// What the reading side looks at.
+pub(super) enum Arrivals {
+    /// HTTP/1: bytes while none are due begin a request.
+    Requests,
+    /// HTTP/2: only frames tell.
+    Frames(Frames),
+}
+
+/// A [`Socket`] whose reader must keep a pace, and that is closed so that the other side can read our last bytes.
+///
+/// A write that takes too long fails with [`io::ErrorKind::TimedOut`].
 pub(super) struct PacedSocket {
     socket: Socket,
     pace: Pace,
     phases: Arc<Phases>,
+    arrivals: Arrivals,
+    linger: Linger,
 }
 
 impl PacedSocket {
-    pub(super) const fn new(socket: Socket, limits: PaceLimits, phases: Arc<Phases>) -> Self {
-        Self { socket, pace: Pace::new(limits), phases }
+    pub(super) fn new(socket: Socket, arrivals: Arrivals, limits: &Limits, phases: Arc<Phases>) -> Self {
+        Self {
+            socket,
+            pace: Pace::new(PaceLimits::of_answers(limits)),
+            phases,
+            arrivals,
+            linger: Linger::new(limits),
+        }
     }
 
-    pub(super) fn into_inner(self) -> Socket {
-        self.socket
+    /// Dropped, it tells the other side that something went wrong: an answer that broke off must not look like one that ended.
+    pub(super) fn reset(&mut self) {
+        let _ = self.socket.tcp_mut().set_zero_linger();
     }
 
     /// Puts `written` to the pace's account; while it is pending, the pace's alarm wakes the task.
@@ -122,6 +149,22 @@ impl PacedSocket {
             }
         }
     }
+
+    fn arrived(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match &mut self.arrivals {
+            Arrivals::Requests => self.phases.bytes_arrived(),
+            Arrivals::Frames(frames) => {
+                let (unfinished, anew) = frames.read(bytes);
+                self.phases.unfinished(unfinished, anew);
+                if frames.is_greeted() {
+                    self.phases.greeted();
+                }
+            }
+        }
+    }
 }
 
 impl AsyncRead for PacedSocket {
@@ -132,15 +175,14 @@ impl AsyncRead for PacedSocket {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.phases.bytes_arrived();
-        }
+        self.arrived(&buf.filled()[before..]);
         read
     }
 }
 
 impl AsyncWrite for PacedSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.phases.unwritten(true);
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.paced(cx, written, |count| *count)
     }
@@ -150,6 +192,7 @@ impl AsyncWrite for PacedSocket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.phases.unwritten(true);
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         self.paced(cx, written, |count| *count)
     }
@@ -160,11 +203,14 @@ impl AsyncWrite for PacedSocket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        // hyper and h2 flush when they have written all they had.
+        self.phases.unwritten(!matches!(flushed, Poll::Ready(Ok(()))));
         self.paced(cx, flushed, |()| 0)
     }
 
+    /// Half-closes, then discards for a while what still comes: see [`Linger`].
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.socket).poll_shutdown(cx);
-        self.paced(cx, closed, |()| 0)
+        let this = &mut *self;
+        this.linger.poll(cx, &mut this.socket)
     }
 }

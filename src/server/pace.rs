@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use super::Limits;
+
 /// The other side was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooSlow {
@@ -24,6 +26,22 @@ pub(super) struct PaceLimits {
     pub(super) idle: Duration,
     pub(super) window: Duration,
     pub(super) rate_bytes_min: u64,
+}
+
+impl PaceLimits {
+    /// What is demanded of the reader of an answer.
+    pub(super) const fn of_answers(limits: &Limits) -> Self {
+        Self {
+            idle: Duration::from_millis(limits.answer_stall_ms),
+            window: Duration::from_millis(limits.rate_window_ms),
+            rate_bytes_min: limits.rate_bytes_min,
+        }
+    }
+
+    /// What is demanded of the writer of a request's body.
+    pub(super) const fn of_requests(limits: &Limits) -> Self {
+        Self { idle: Duration::from_millis(limits.body_idle_ms), ..Self::of_answers(limits) }
+    }
 }
 
 /// Watches one direction of one connection.

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -16,10 +17,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
-use super::Limits;
-use super::connection::{self, BoxError, Ended};
+use super::answer::BoxError;
+use super::connection::{self, Ended};
 use super::inbound::{Inbound, Peer};
 use super::io::Socket;
+use super::{Certificates, Limits};
 use crate::shares::Seat;
 use crate::telemetry::{Metrics, event};
 
@@ -29,7 +31,7 @@ pub struct Server {
     /// Its name in log events (`data`, `control`, `observe`).
     pub name: &'static str,
     /// With certificate and key, or in clear.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Certificates>>,
     /// Its limits.
     pub limits: Limits,
     /// Where its metrics go.
@@ -47,10 +49,12 @@ pub struct Drained {
     pub aborted: usize,
 }
 
-/// Serves `service` on `listener` until `stop` is cancelled, then drains: accepts no more, closes idle connections, lets
-/// requests end for [`Limits::drain_ms`], and cuts the rest.
+/// Serves `service` on `listener` until `stop` is cancelled. Then, for [`Limits::notice_ms`], goes on as ever, so that load
+/// balancers notice; then drains: takes what was connected already and no more, tells every client that this was the last
+/// request (`Connection: close`, GOAWAY), closes quiet connections after [`Limits::drain_idle_ms`], lets requests end for
+/// [`Limits::drain_ms`], and cuts the rest.
 ///
-/// Each request has a [`Peer`] among its extensions. An answer whose body fails resets the connection.
+/// Each request has a [`Peer`] among its extensions. An answer whose body fails resets the connection, or in HTTP/2 its stream.
 pub async fn serve<S, B>(
     listener: TcpListener,
     server: Server,
@@ -64,28 +68,68 @@ where
     B::Error: Into<BoxError>,
 {
     let server = Arc::new(server);
-    let mut connections = JoinSet::new();
+    let drain = CancellationToken::new();
+    let mut open = Open { connections: JoinSet::new(), server: Arc::clone(&server), drain: drain.clone() };
+    let noticed = async {
+        stop.cancelled().await;
+        tokio::time::sleep(Duration::from_millis(server.limits.notice_ms)).await;
+    };
+    let mut noticed = pin!(noticed);
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((tcp, address)) if connections.len() < server.limits.connections_max => {
-                    let one = one_connection(tcp, address, Arc::clone(&server), service.clone(), stop.clone());
-                    connections.spawn(one);
-                }
-                Ok((tcp, _)) => turn_away(&tcp, &server),
-                Err(error) => {
-                    event::accept_failed(&error);
-                    // Out of descriptors, most likely: trying again at once would spin.
-                    let _ = timeout(ACCEPT_PAUSE, stop.cancelled()).await;
-                }
+            () = &mut noticed => break,
+            Some(_) = open.connections.join_next() => {}
+            accepted = listener.accept() => if let Err(error) = open.take(accepted, &service) {
+                event::accept_failed(&error);
+                // Out of descriptors, most likely: trying again at once would spin.
+                let _ = timeout(ACCEPT_PAUSE, stop.cancelled()).await;
             },
         }
     }
+    // Clients that the kernel connected already believe that we took them: closing the listener would reset them.
+    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+        let _ = open.take(Ok(accepted), &service);
+    }
     drop(listener);
-    drain(connections, &server).await
+    drain.cancel();
+    drained(open.connections, &server).await
+}
+
+/// The connections of a listener.
+struct Open {
+    connections: JoinSet<Ended>,
+    server: Arc<Server>,
+    drain: CancellationToken,
+}
+
+impl Open {
+    /// Runs a connection, or turns it away if there are too many.
+    fn take<S, B>(
+        &mut self,
+        accepted: std::io::Result<(TcpStream, SocketAddr)>,
+        service: &S,
+    ) -> std::io::Result<()>
+    where
+        S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Unpin
+            + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (tcp, address) = accepted?;
+        if self.connections.len() < self.server.limits.connections_max {
+            let one =
+                one_connection(tcp, address, Arc::clone(&self.server), service.clone(), self.drain.clone());
+            self.connections.spawn(one);
+        } else {
+            turn_away(&tcp, &self.server);
+        }
+        Ok(())
+    }
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -96,7 +140,7 @@ async fn one_connection<S, B>(
     address: SocketAddr,
     server: Arc<Server>,
     service: S,
-    stop: CancellationToken,
+    drain: CancellationToken,
 ) -> Ended
 where
     S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible> + Clone + Send + Unpin + 'static,
@@ -109,36 +153,31 @@ where
     // Answers are written whole; waiting for more of them (Nagle) only delays.
     let _ = tcp.set_nodelay(true);
     let peer = Peer { address, tls: server.tls.is_some() };
-    let Some(socket) = handshake(tcp, &server, &stop).await else { return Ended::default() };
+    let Some(socket) = handshake(tcp, &server).await else { return Ended::default() };
     // Whoever identifies a request of this connection may leave in it what is to be given back at the connection's end.
     let seat = Seat::default();
     let service = service.map_request(move |mut request: Request<Inbound>| {
         request.extensions_mut().insert(seat.clone());
         request
     });
-    connection::run(socket, peer, server, service, stop.cancelled_owned()).await
+    connection::run(socket, peer, server, service, drain.cancelled_owned()).await
 }
 
-/// TLS, if there is any to speak. `None` if it failed, took too long, or the drain began.
-async fn handshake(tcp: TcpStream, server: &Server, stop: &CancellationToken) -> Option<Socket> {
-    let Some(config) = &server.tls else { return Some(Socket::Clear(tcp)) };
-    let accepting = TlsAcceptor::from(Arc::clone(config)).accept(tcp);
-    let limit = Duration::from_millis(server.limits.handshake_ms);
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => None,
-        accepted = timeout(limit, accepting) => {
-            if let Ok(Ok(tls)) = accepted {
-                return Some(Socket::Tls(Box::new(tls)));
-            }
-            server.metrics.handshakes_failed().increment();
-            match accepted {
-                Ok(Err(error)) => event::connection_failed(&error),
-                _ => event::connection_failed(&"TLS handshake took too long"),
-            }
-            None
-        }
+/// TLS, if there is any to speak. `None` if it failed or took too long. A drain does not end it: in TLS 1.3 the client may send
+/// its request with the handshake's last message.
+async fn handshake(tcp: TcpStream, server: &Server) -> Option<Socket> {
+    let Some(certificates) = &server.tls else { return Some(Socket::Clear(tcp)) };
+    let accepting = TlsAcceptor::from(certificates.config()).accept(tcp);
+    let accepted = timeout(Duration::from_millis(server.limits.handshake_ms), accepting).await;
+    if let Ok(Ok(tls)) = accepted {
+        return Some(Socket::Tls(Box::new(tls)));
     }
+    server.metrics.handshakes_failed().increment();
+    match accepted {
+        Ok(Err(error)) => event::connection_failed(&error),
+        _ => event::connection_failed(&"TLS handshake took too long"),
+    }
+    None
 }
 
 /// What a connection beyond the limit is told, if it is in clear. S3 clients take a 503 as "slow down" and try again.
@@ -154,7 +193,7 @@ fn turn_away(tcp: &TcpStream, server: &Server) {
     }
 }
 
-async fn drain(mut connections: JoinSet<Ended>, server: &Server) -> Drained {
+async fn drained(mut connections: JoinSet<Ended>, server: &Server) -> Drained {
     let deadline = Instant::now() + Duration::from_millis(server.limits.drain_ms);
     event::draining(server.name, connections.len());
     let mut drained = Drained::default();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-/// A listener's TLS, ready to be used.
-pub type TlsConfig = ServerConfig;
+use crate::model::Timestamp;
 
 /// Where a listener's certificate chain and private key are, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,22 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// What the files hold, ready to be used.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) config: Arc<ServerConfig>,
+    /// When the server's certificate ends.
+    pub(super) not_after: Timestamp,
+}
+
 /// TLS 1.3 and 1.2, X25519MLKEM768 preferred for the key exchange (a recording of today must not be readable by a quantum
-/// computer of tomorrow: health records stay secret for a lifetime), HTTP/1.1.
+/// computer of tomorrow: health records stay secret for a lifetime), HTTP/2 and HTTP/1.1 by ALPN.
 ///
-/// No session tickets for TLS 1.2 and 1.3 beyond rustls' own defaults, no early data: a replayed PUT would be a PUT.
-pub fn load_tls(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+/// Refused, beside what cannot be used at all: a certificate that is not valid at `now`. No session tickets
+/// beyond rustls' own defaults, no early data: a replayed PUT would be a PUT.
+pub(super) fn load(files: &TlsFiles, now: Timestamp) -> Result<Loaded, TlsError> {
     let certificates = read_certificates(&files.certificates)?;
+    let not_after = valid_until(&certificates, now, &files.certificates)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::Pem {
         what: "private key",
         path: files.key.clone(),
@@ -41,9 +51,24 @@ pub fn load_tls(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
             key: files.key.clone(),
             source,
         })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    Ok(Loaded { config: Arc::new(config), not_after })
+}
+
+/// The end of the server certificate's validity, if it has begun and not ended. The rest of the chain is the clients' to judge:
+/// chains with an expired cross-signed root are in use, and work.
+fn valid_until(chain: &[CertificateDer<'_>], now: Timestamp, path: &Path) -> Result<Timestamp, TlsError> {
+    let unparsable = || TlsError::NoX509 { path: path.to_path_buf() };
+    let (_, parsed) =
+        chain.first().and_then(|first| X509Certificate::from_der(first).ok()).ok_or_else(unparsable)?;
+    let moment = |time: ASN1Time| Timestamp::from_seconds(u64::try_from(time.timestamp()).unwrap_or(0));
+    let validity = parsed.validity();
+    let (from, to) = (moment(validity.not_before), moment(validity.not_after));
+    if now < from || to < now {
+        return Err(TlsError::NotValidNow { path: path.to_path_buf(), from, to });
+    }
+    Ok(to)
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -76,6 +101,22 @@ pub enum TlsError {
     NoCertificate {
         /// The file.
         path: PathBuf,
+    },
+    /// The certificate is no X.509 certificate.
+    #[error("the certificate in {} cannot be parsed", path.display())]
+    NoX509 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificate is not valid today.
+    #[error("the certificate in {} is valid from {from} to {to}, not now", path.display())]
+    NotValidNow {
+        /// The file.
+        path: PathBuf,
+        /// Its first moment.
+        from: Timestamp,
+        /// Its last moment.
+        to: Timestamp,
     },
     /// Certificate and key do not fit together, or are of a kind we do not serve.
     #[error("certificate {} and key {} cannot be used", certificates.display(), key.display())]

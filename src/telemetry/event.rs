@@ -4,13 +4,14 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
 use super::trace::{Facts, with_facts};
 use super::{CircuitState, ExportOutcome};
-use crate::model::{BlobId, RegionId, TenantId};
+use crate::model::{BlobId, RegionId, TenantId, Timestamp};
 
 /// The error and its sources in one line, outermost first.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -166,6 +167,44 @@ pub fn accept_failed(error: &std::io::Error) {
 /// A connection ended with an error. Peers cause these at will, so they are no warning.
 pub fn connection_failed(why: &dyn Display) {
     debug!(event = "connection_failed", %why);
+}
+
+/// A panic of ours ended a request. What it said is not repeated: it may quote a record's name.
+pub fn request_panicked(what: &'static str) {
+    error!(event = "request_panicked", what);
+}
+
+/// Code panicked. Only where: what it said may quote a record's name.
+pub fn panicked(file: &str, line: u32) {
+    error!(event = "panicked", file, line);
+}
+
+/// Fewer connections will be taken than were asked for: the system lets us open no more files.
+pub fn connections_lowered(asked: u64, taken: u64, files: u64) {
+    warn!(
+        event = "connections_lowered",
+        asked, taken, files, "raise the limit on open files, or lower connections-max"
+    );
+}
+
+/// A listener's certificate was replaced while serving.
+pub fn certificate_reloaded(file: &Path, not_after: Timestamp) {
+    info!(event = "certificate_reloaded", file = %file.display(), %not_after);
+}
+
+/// A new certificate, or its key, cannot be used; the one before stays.
+pub fn certificate_kept(file: &Path, error: &dyn std::error::Error) {
+    error!(event = "certificate_kept", file = %file.display(), error = chain(error));
+}
+
+/// The store's credentials were replaced while serving.
+pub fn credentials_reloaded(region: &RegionId) {
+    info!(event = "credentials_reloaded", %region);
+}
+
+/// New credentials of the store cannot be read; the ones before stay.
+pub fn credentials_kept(region: &RegionId, error: &dyn std::error::Error) {
+    error!(event = "credentials_kept", %region, error = chain(error));
 }
 
 /// The drain began.

@@ -71,6 +71,37 @@ impl Metrics {
             "TLS handshakes that failed.",
             &self.handshakes_failed,
         );
+        self.expose_process(page);
+    }
+
+    /// What the process went through.
+    fn expose_process(&self, page: &mut Page) {
+        page.counter("terroir_panics_total", "Requests that a panic ended.", &self.panics);
+        page.gauge(
+            "terroir_certificate_not_after_seconds",
+            "When the listener's certificate ends, in seconds since 1970; 0 without TLS.",
+            &self.certificate_not_after,
+        );
+        page.counter(
+            "terroir_certificate_reloads_total",
+            "Certificates replaced while serving.",
+            &self.certificate_reloads,
+        );
+        page.counter(
+            "terroir_certificate_reloads_failed_total",
+            "New certificates that could not be used; the one before was kept.",
+            &self.certificate_reloads_failed,
+        );
+        page.counter(
+            "terroir_credential_reloads_total",
+            "Credentials of the store replaced while serving.",
+            &self.credential_reloads,
+        );
+        page.counter(
+            "terroir_credential_reloads_failed_total",
+            "New credentials of the store that could not be read; the ones before were kept.",
+            &self.credential_reloads_failed,
+        );
     }
 
     /// What we asked of others, and of the machine.

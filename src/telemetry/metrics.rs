@@ -463,6 +463,12 @@ pub struct Metrics {
     pub(super) scrub_damaged: Gauge,
     pub(super) scrub_unknown: Gauge,
     pub(super) scrub_ended_seconds: Gauge,
+    pub(super) panics: Counter,
+    pub(super) certificate_not_after: Gauge,
+    pub(super) certificate_reloads: Counter,
+    pub(super) certificate_reloads_failed: Counter,
+    pub(super) credential_reloads: Counter,
+    pub(super) credential_reloads_failed: Counter,
 }
 
 impl Metrics {
@@ -694,6 +700,36 @@ impl Metrics {
     /// When the last whole pass of this process ended, in seconds since 1970; 0: none yet.
     pub fn scrub_ended_seconds(&self) -> &Gauge {
         &self.scrub_ended_seconds
+    }
+
+    /// Requests that a panic of ours ended.
+    pub fn panics(&self) -> &Counter {
+        &self.panics
+    }
+
+    /// When the listener's certificate ends, in seconds since 1970.
+    pub fn certificate_not_after(&self) -> &Gauge {
+        &self.certificate_not_after
+    }
+
+    /// Certificates that were replaced while serving.
+    pub fn certificate_reloads(&self) -> &Counter {
+        &self.certificate_reloads
+    }
+
+    /// Certificates that could not be used; the one before was kept.
+    pub fn certificate_reloads_failed(&self) -> &Counter {
+        &self.certificate_reloads_failed
+    }
+
+    /// Credentials of the store that were replaced while serving.
+    pub fn credential_reloads(&self) -> &Counter {
+        &self.credential_reloads
+    }
+
+    /// Credentials of the store that could not be read; the ones before were kept.
+    pub fn credential_reloads_failed(&self) -> &Counter {
+        &self.credential_reloads_failed
     }
 }
 

@@ -14,6 +14,7 @@ mod outbound_circuit;
 mod puppet;
 mod quirks;
 mod rgw;
+mod rotation;
 mod seaweedfs;
 
 use std::sync::Arc;

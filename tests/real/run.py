@@ -27,6 +27,7 @@ import cases_linear  # noqa: F401
 import cases_markers  # noqa: F401
 import cases_netns  # noqa: F401
 import cases_objects  # noqa: F401
+import cases_process  # noqa: F401
 import cases_ranges  # noqa: F401
 import cases_residency  # noqa: F401
 import cases_scrub  # noqa: F401

@@ -3,6 +3,7 @@
 
 mod egress;
 mod failure;
+mod identity;
 mod quirks;
 
 use std::fmt;
@@ -17,8 +18,8 @@ use aws_sdk_s3::config::endpoint::{Endpoint as SdkEndpoint, EndpointFuture, Para
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Credentials, IdentityCache, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, StalledStreamProtectionConfig,
+    BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -29,11 +30,12 @@ use tokio::time::timeout;
 
 use crate::egress::Endpoint;
 use crate::envelope::Sealed;
-use crate::model::{RegionId, Secret};
+use crate::model::RegionId;
 use crate::placement::Placement;
 
 use self::egress::Egress;
 use self::failure::error_of;
+pub use self::identity::{Reread, RereadError, S3Credentials, S3Identity};
 pub use self::quirks::S3Quirks;
 use super::error::{at_home, same_region};
 use super::location::id_of;
@@ -59,7 +61,7 @@ pub struct S3Settings {
     /// Whether the bucket is in the path (`true`) or in the host.
     pub path_style: bool,
     /// Who we are.
-    pub credentials: S3Credentials,
+    pub credentials: S3Identity,
     /// A file of PEM certificates to trust *instead of* the system's.
     pub ca_file: Option<PathBuf>,
     /// In what the store departs from S3, as its region's file declares.
@@ -72,15 +74,6 @@ pub struct S3Settings {
     pub attempt_ms: u64,
     /// Idle connections kept. As many as blobs are moved at once, or small ones pay a handshake each.
     pub idle_connections_max: usize,
-}
-
-/// Who we are to the store. Resolved by the caller: this driver looks for credentials nowhere.
-#[derive(Clone, Debug)]
-pub struct S3Credentials {
-    /// The public half.
-    pub access_key_id: String,
-    /// The secret half.
-    pub secret_access_key: Secret<String>,
 }
 
 /// Blobs of one region in a bucket.
@@ -120,20 +113,12 @@ impl S3Store {
         let egress =
             Egress::new(endpoint, settings.ca_file.as_deref(), connect_max, settings.idle_connections_max)
                 .map_err(misconfigured)?;
-        let credentials = settings.credentials;
-        let secret = credentials.secret_access_key.expose();
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(egress)
             .endpoint_resolver(OnePlace(SdkEndpoint::builder().url(url).build()))
             .region(Region::new(settings.signing_region))
-            .credentials_provider(Credentials::new(
-                credentials.access_key_id,
-                secret,
-                None,
-                None,
-                "region-file",
-            ))
+            .credentials_provider(settings.credentials)
             .identity_cache(IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
             // Both are ours: the connection's in `egress`, the whole verb's in `within`.

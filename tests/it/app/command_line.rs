@@ -243,7 +243,7 @@ fn check_accepts_what_is_shipped_and_names_file_and_line_of_what_is_broken() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2_and_every_verb_explains_itself() {
+fn wrong_usage_ends_with_64_and_every_verb_explains_itself() {
     for wrong in [
         &[][..],
         &["frobnicate"],
@@ -261,7 +261,7 @@ fn wrong_usage_ends_with_2_and_every_verb_explains_itself() {
         &["dev", "--port-base", "0"],
     ] {
         let output = terroir(wrong);
-        assert_eq!(code(&output), 2, "{wrong:?}: {}", said(&output));
+        assert_eq!(code(&output), 64, "{wrong:?}: {}", said(&output));
         assert!(
             output.stdout.is_empty() && !output.stderr.is_empty(),
             "{wrong:?}: errors go to standard error"

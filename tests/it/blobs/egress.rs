@@ -109,7 +109,8 @@ fn settings(endpoint: &str) -> S3Settings {
         credentials: S3Credentials {
             access_key_id: "access".to_owned(),
             secret_access_key: Secret::new("hidden".to_owned()),
-        },
+        }
+        .into(),
         ca_file: None,
         quirks: S3Quirks::default(),
         declared_location: None,

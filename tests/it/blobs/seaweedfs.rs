@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use terroir::blobs::{
-    BlobStore, ErrorKind, Observation, S3Quirks, S3Settings, S3Store, StoreKind, probe, whereabouts,
+    BlobStore, ErrorKind, Observation, S3Credentials, S3Quirks, S3Settings, S3Store, StoreKind, probe,
+    whereabouts,
 };
 use terroir::model::{Secret, SystemClock, Timestamp};
 
@@ -68,7 +69,8 @@ async fn our_own_credentials_refused_is_denied_by_every_verb(server: &Seaweed) {
     let at = somewhere();
     store(settings.clone()).put(&at, sealed(&at, 1, 100)).await.unwrap();
     let mut wrong = settings;
-    wrong.credentials.secret_access_key = Secret::new("not-the-secret".to_owned());
+    let secret_access_key = Secret::new("not-the-secret".to_owned());
+    wrong.credentials = S3Credentials { secret_access_key, ..wrong.credentials.current() }.into();
     let store = store(wrong);
     let mut kinds = vec![
         store.put(&at, sealed(&at, 1, 100)).await.unwrap_err(),

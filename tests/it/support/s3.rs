@@ -47,7 +47,8 @@ pub(crate) fn settings(region: &RegionId, endpoint: String, bucket: String) -> S
         credentials: S3Credentials {
             access_key_id: ACCESS_KEY.to_owned(),
             secret_access_key: Secret::new(SECRET_KEY.to_owned()),
-        },
+        }
+        .into(),
         ca_file: None,
         quirks: S3Quirks::default(),
         declared_location: None,

@@ -1,0 +1,316 @@
+//! Drains: nothing that was asked stays unanswered, and nothing outlives the limit.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http_body_util::Empty;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+use tls::{certificate, connector, localhost};
+
+#[tokio::test]
+async fn a_drain_ends_what_runs_closes_what_idles_and_accepts_no_more() {
+    let running = start(Limits { keep_alive_ms: 60_000, header_read_ms: 60_000, ..limits() }).await;
+    let mut idle = running.connect().await;
+    idle.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    one_answer(&mut idle).await;
+    let mut busy = running.connect().await;
+    busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    while running.metrics.in_flight().value() == 0 {
+        tokio::task::yield_now().await;
+    }
+    running.stop.cancel();
+    assert_eq!(until_end(&mut idle).await, "");
+    drop(idle);
+    let (address, gate) = (running.address, Arc::clone(&running.gate));
+    assert!(!running.task.is_finished());
+    gate.add_permits(1);
+    let answer = until_end(&mut busy).await;
+    assert!(answer.contains("connection: close") && answer.ends_with("waited"), "{answer}");
+    drop(busy);
+    assert_eq!(running.task.await.unwrap(), Drained { idle: 1, finished: 1, aborted: 0 });
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_drain_cuts_what_does_not_end() {
+    let running = start(Limits { drain_ms: 200, ..limits() }).await;
+    let mut busy = running.connect().await;
+    busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    while running.metrics.in_flight().value() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let metrics = Arc::clone(&running.metrics);
+    let begun = Instant::now();
+    assert_eq!(running.drained().await, Drained { idle: 0, finished: 0, aborted: 1 });
+    assert_took(begun.elapsed(), 200);
+    assert_eq!(rest(&mut busy).await, "");
+    assert_eq!((metrics.connections().value(), metrics.in_flight().value()), (0, 0));
+}
+
+/// What hyper's own graceful shutdown does not: the request is written when the server has already been told to stop.
+#[tokio::test]
+async fn a_request_that_meets_the_drain_half_way_is_answered() {
+    for fresh in [true, false] {
+        let running = start(Limits { drain_idle_ms: 2_000, ..limits() }).await;
+        let mut socket = running.connect().await;
+        while running.metrics.connections().value() == 0 {
+            tokio::task::yield_now().await;
+        }
+        if !fresh {
+            socket.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            one_answer(&mut socket).await;
+        }
+        running.stop.cancel();
+        // The listener is gone, so the drain has begun on every connection.
+        while TcpStream::connect(running.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        socket.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let answer = until_end(&mut socket).await;
+        assert!(answer.contains("connection: close") && answer.ends_with("ok"), "{fresh} {answer:?}");
+        drop(socket);
+        assert_eq!(running.task.await.unwrap().aborted, 0);
+    }
+}
+
+/// An answer that began before the drain promised to keep the connection: the next request on it must not meet its end.
+#[tokio::test]
+async fn an_answer_that_began_before_the_drain_does_not_close_under_the_next_request() {
+    let running = start(Limits { drain_idle_ms: 2_000, answer_stall_ms: 10_000, ..limits() }).await;
+    let mut socket = running.connect().await;
+    socket.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut head = [0; 64];
+    socket.read_exact(&mut head).await.unwrap();
+    running.stop.cancel();
+    while TcpStream::connect(running.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let mut tail = [0; 5];
+    let mut block = vec![0; 256 * 1024];
+    while !tail.ends_with(b"0\r\n\r\n") {
+        let count = socket.read(&mut block).await.unwrap();
+        assert!(count > 0, "closed in the middle");
+        let kept = [&tail, &block[..count]].concat();
+        tail.copy_from_slice(&kept[kept.len() - 5..]);
+    }
+    socket.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let answer = until_end(&mut socket).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer:?}");
+    drop(socket);
+    assert_eq!(running.task.await.unwrap().aborted, 0);
+}
+
+#[tokio::test]
+async fn before_a_drain_there_is_time_to_notice() {
+    let running = start(Limits { notice_ms: 500, ..limits() }).await;
+    let begun = Instant::now();
+    running.stop.cancel();
+    let mut answered = 0;
+    // New connections are taken and kept as ever, until the notice is over.
+    while let Ok(mut socket) = TcpStream::connect(running.address).await {
+        socket.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(one_answer(&mut socket).await.ends_with("ok"));
+        answered += 1;
+    }
+    assert_took(begun.elapsed(), 500);
+    assert!(answered > 10, "{answered}");
+    running.task.await.unwrap();
+}
+
+/// A drain during a handshake: the client's first request comes with the end of it.
+#[tokio::test]
+async fn a_handshake_under_way_is_finished_and_its_request_answered() {
+    let certificate = certificate();
+    let running = start_tls(Limits { handshake_ms: 20_000, ..limits() }, Some(certificate.load())).await;
+    let socket = running.connect().await;
+    while running.metrics.connections().value() == 0 {
+        tokio::task::yield_now().await;
+    }
+    running.stop.cancel();
+    while TcpStream::connect(running.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let connector = connector(&certificate.roots, rustls::ALL_VERSIONS, &[b"http/1.1"]);
+    let mut tls = connector.connect(localhost(), socket).await.unwrap();
+    tls.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let answer = until_end(&mut tls).await;
+    assert!(answer.ends_with("ok"), "{answer:?}");
+}
+
+// ---- under load
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Got {
+    /// An answer, whole; and whether the server said that it was the connection's last.
+    Answer { last: bool },
+    /// The client did not send it: it had been told before that there would be no answer.
+    NotSent,
+    /// It was sent, and there was no answer.
+    Failed,
+}
+
+/// A client that follows the protocol it agreed on.
+pub(super) enum Client {
+    Http1(Box<TlsStream<TcpStream>>),
+    Http2(SendRequest<Empty<Bytes>>),
+}
+
+impl Client {
+    pub(super) async fn connect(address: SocketAddr, connector: &TlsConnector) -> std::io::Result<Self> {
+        let tls = connector.connect(localhost(), TcpStream::connect(address).await?).await?;
+        if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Ok(Self::Http1(Box::new(tls)));
+        }
+        let io = TokioIo::new(tls);
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+            .await
+            .map_err(std::io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(Self::Http2(sender))
+    }
+
+    pub(super) async fn request(&mut self, path: &str) -> Got {
+        match self {
+            Self::Http1(tls) => http1_request(tls, path).await.unwrap_or(Got::Failed),
+            Self::Http2(sender) => http2_request(sender, path).await,
+        }
+    }
+}
+
+async fn http1_request(tls: &mut TlsStream<TcpStream>, path: &str) -> std::io::Result<Got> {
+    tls.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await?;
+    let mut text = Vec::new();
+    let mut block = [0; 4096];
+    loop {
+        let count = tls.read(&mut block).await?;
+        if count == 0 {
+            return Ok(Got::Failed);
+        }
+        text.extend_from_slice(&block[..count]);
+        if text.ends_with(b"\r\n\r\nok") {
+            let head = String::from_utf8_lossy(&text);
+            assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+            return Ok(Got::Answer { last: head.contains("connection: close") });
+        }
+    }
+}
+
+async fn http2_request(sender: &mut SendRequest<Empty<Bytes>>, path: &str) -> Got {
+    if sender.ready().await.is_err() {
+        return Got::NotSent;
+    }
+    let request = Request::get(format!("https://localhost{path}")).body(Empty::new()).unwrap();
+    match sender.try_send_request(request).await {
+        Ok(answer) => {
+            assert_eq!(answer.status(), 200);
+            let body = answer.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+            if body.is_ok_and(|body| body == "ok") { Got::Answer { last: false } } else { Got::Failed }
+        }
+        // The server's last word did not count this request: it was not looked at, and may be sent elsewhere (RFC 9113, 8.7).
+        // hyper says the same of one it had not sent yet. A connection that just ends says something else.
+        Err(mut error) => {
+            if error.take_message().is_some() {
+                return Got::NotSent;
+            }
+            let h2 = std::error::Error::source(error.error())
+                .and_then(|source| source.downcast_ref::<h2::Error>());
+            let unprocessed = h2.is_some_and(|h2| {
+                h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR)
+            });
+            println!("{h2:?}");
+            if unprocessed { Got::NotSent } else { Got::Failed }
+        }
+    }
+}
+
+/// How clients fared in one drain.
+#[derive(Default)]
+struct Tally {
+    answered: AtomicUsize,
+    not_sent: AtomicUsize,
+    failed: AtomicUsize,
+    handshakes_lost: AtomicUsize,
+}
+
+/// Keeps asking, on one connection as long as it lasts, until nobody listens any more.
+async fn hammer(address: SocketAddr, connector: TlsConnector, tally: Arc<Tally>, number: usize) {
+    let mut asked = number;
+    loop {
+        let mut client = match Client::connect(address, &connector).await {
+            Ok(client) => client,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return,
+            // The kernel connected it and the listener closed before anybody took it: nothing was asked yet.
+            Err(_) => {
+                tally.handshakes_lost.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+        };
+        loop {
+            // Different distances, so that requests meet the drain at every point of their life.
+            for _ in 0..asked % 7 * 3 {
+                tokio::task::yield_now().await;
+            }
+            asked += 1;
+            match client.request("/ok").await {
+                Got::Answer { last: false } => tally.answered.fetch_add(1, Ordering::Relaxed),
+                Got::Answer { last: true } => {
+                    tally.answered.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
+                Got::NotSent => {
+                    tally.not_sent.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
+                Got::Failed => {
+                    tally.failed.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
+            };
+        }
+    }
+}
+
+async fn drains_under_load(alpn: &[u8]) {
+    const DRAINS: usize = 24;
+    const CLIENTS: usize = 12;
+    let certificate = certificate();
+    let connector = connector(&certificate.roots, rustls::ALL_VERSIONS, &[alpn]);
+    let long = Limits { handshake_ms: 20_000, header_read_ms: 20_000, keep_alive_ms: 60_000, ..limits() };
+    let (mut answered, mut lost) = (0, 0);
+    for round in 0..DRAINS {
+        let running = start_tls(long, Some(certificate.load())).await;
+        let (tally, address) = (Arc::new(Tally::default()), running.address);
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| tokio::spawn(hammer(address, connector.clone(), Arc::clone(&tally), number)))
+            .collect();
+        while tally.answered.load(Ordering::Relaxed) < CLIENTS * 5 + round {
+            tokio::task::yield_now().await;
+        }
+        let metrics = Arc::clone(&running.metrics);
+        let drained = running.drained().await;
+        for client in clients {
+            client.await.unwrap();
+        }
+        assert_eq!(tally.failed.load(Ordering::Relaxed), 0, "round {round}: {drained:?}");
+        assert_eq!(drained.aborted, 0, "round {round}");
+        assert_eq!((metrics.connections().value(), metrics.in_flight().value()), (0, 0), "round {round}");
+        answered += tally.answered.load(Ordering::Relaxed);
+        lost += tally.handshakes_lost.load(Ordering::Relaxed);
+    }
+    println!("{DRAINS} drains of {CLIENTS} clients: {answered} answered, 0 failed, {lost} handshakes lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_in_drains_under_load_over_tls_in_http1() {
+    drains_under_load(b"http/1.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_in_drains_under_load_over_tls_in_http2() {
+    drains_under_load(b"h2").await;
+}

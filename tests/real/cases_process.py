@@ -1,0 +1,404 @@
+"""The process over TLS, as operators handle it: SIGTERM and new certificates under load, HTTP/2 by real clients, what it tells."""
+
+import datetime
+import http.client
+import json
+import os
+import pathlib
+import signal
+import ssl
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import ports
+import servers
+import tools
+from cases import case, fresh, note
+from wire import Answer, Client, noise
+
+TENANT = "lyon"
+PATIENCE_S = 60
+
+
+class Secure:
+    """`terroir serve` of region fr over TLS on loopback, its store in a folder."""
+
+    def __init__(self, home, limits=""):
+        self.binary, self.home, self.child = os.environ["TERROIR_BIN"], pathlib.Path(home), None
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.base, self.log = ports.claim(), self.home / "log"
+        self.certify()
+        (self.home / "overlay.toml").write_text("""name = "loopback"
+[regions.fr]
+store = { fs = { path = "store" } }
+index = { sqlite = { path = "index/index.sqlite3" } }
+keys = { local-file = { path = "keys/roots" } }
+audit = { directory = "audit" }
+""")
+        self.config = self.home / "terroir.toml"
+        self.config.write_text(f"""environment = "tests"
+overlay = "{self.home}/overlay.toml"
+[region.fr]
+state-dir = "{self.home}/fr"
+listen = {{ data = "127.0.0.1:{self.base}", control = "127.0.0.1:{self.base + 1}", observe = "127.0.0.1:{self.base + 2}" }}
+tls = {{ certificate = "{self.home}/tls.crt", private-key = "file:{self.home}/tls.key" }}
+[limits]
+{limits}
+""")
+
+    def certify(self):
+        """A new self-signed pair, renamed over the old one; clients trust all there were."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "terroir tests")])
+        now = datetime.datetime.now(datetime.timezone.utc)
+        made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+                .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
+                .not_valid_after(now + datetime.timedelta(days=2))
+                .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+                .sign(key, hashes.SHA256()))
+        pem = made.public_bytes(serialization.Encoding.PEM)
+        secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                   serialization.NoEncryption())
+        for file, content in (("tls.crt", pem), ("tls.key", secret)):
+            (self.home / (file + ".new")).write_bytes(content)
+            (self.home / (file + ".new")).rename(self.home / file)
+        with open(self.home / "trusted.pem", "ab") as trusted:
+            trusted.write(pem)
+        return made.public_bytes(serialization.Encoding.DER)
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.child = subprocess.Popen([self.binary, "serve", "--config", self.config, "--region", "fr"],
+                                          stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + PATIENCE_S
+        while not servers.answers_200(self.observe("/ready")):
+            assert self.child.poll() is None and time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+        return self
+
+    def observe(self, path):
+        return f"http://127.0.0.1:{self.base + 2}{path}"
+
+    def said(self, path):
+        """Status, text and how long it took."""
+        start = time.monotonic()
+        try:
+            with urllib.request.urlopen(self.observe(path), timeout=10) as reply:
+                return reply.status, reply.read().decode(), time.monotonic() - start
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(), time.monotonic() - start
+
+    def verb(self, *words):
+        done = subprocess.run([self.binary, *words, "--region", "fr", "--config", self.config, "--json"],
+                              capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def credential(self):
+        """Access key and secret of a tenant; made before the start, so that the server knows them from its first moment."""
+        self.verb("tenant", "create", TENANT, "--default-class", "health")
+        shown = self.verb("credential", "create", TENANT)
+        return shown["access_key"], shown["secret_key"]
+
+    def client(self, keys):
+        return Strict(f"https://localhost:{self.base}", keys, self.home / "trusted.pem")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.child and self.child.poll() is None:
+            self.child.kill()
+            self.child.wait()
+
+
+class Gone(Exception):
+    """Nobody listens any more: nothing was asked."""
+
+
+class Lost(Exception):
+    """A request was sent, and there was no answer."""
+
+
+class Strict(Client):
+    """Follows the protocol (honours `Connection: close`) and repeats nothing: what was sent must be answered."""
+
+    def __init__(self, endpoint, keys, trusted):
+        super().__init__(endpoint, "fr", *keys)
+        self.trusted = trusted
+
+    def connection(self):
+        if getattr(self.local, "connection", None) is None:
+            context = ssl.create_default_context(cafile=str(self.trusted))
+            made = http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE_S, context=context)
+            try:
+                made.connect()
+            except OSError as error:  # refused, or not taken: no request was sent
+                raise Gone from error
+            self.local.connection = made
+        return self.local.connection
+
+    def exchange(self, method, where, head, chunks):
+        connection = self.connection()
+        try:
+            connection.putrequest(method, where, skip_host=True, skip_accept_encoding=True)
+            for name, value in head.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            for chunk in chunks:
+                connection.send(chunk)
+            reply = connection.getresponse()
+            body = reply.read()
+        except (http.client.HTTPException, OSError) as error:
+            self.close()
+            raise Lost(f"{method}: {type(error).__name__} {error}") from error
+        if reply.will_close:
+            self.close()
+        return Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, body)
+
+
+class Load:
+    """Clients that put and get as fast as they can, until nobody listens or they are told to stop."""
+
+    def __init__(self, server, keys, bucket):
+        self.server, self.keys, self.bucket = server, keys, bucket
+        self.halt, self.answered, self.lost = threading.Event(), 0, []
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self.run, args=(work, number), daemon=True)
+                        for number, work in enumerate([self.wire] * 6 + [self.boto3] * 2)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, work, number):
+        try:
+            work(number)
+        except Gone:
+            pass
+        except Exception as error:
+            with self.lock:
+                self.lost.append(f"{type(error).__name__} {error}")
+
+    def done(self, answer_is_right, what):
+        with self.lock:
+            self.answered += 1
+            if not answer_is_right:
+                self.lost.append(f"wrong: {what}")
+
+    def wire(self, number):
+        client, body = self.server.client(self.keys), noise(f"load-{number}", 3_000 + 40_000 * (number % 2))
+        while not self.halt.is_set():
+            put = client.put(self.bucket, f"w{number}", body)
+            self.done(put.status == 200, put)
+            got = client.get(self.bucket, f"w{number}")
+            self.done(got.status == 200 and got.body == body, got)
+
+    def boto3(self, number):
+        import botocore.exceptions
+
+        client = self.server.client(self.keys)
+        s3 = boto3_strict(client, self.server.home / "trusted.pem")
+        body = noise(f"boto-{number}", 20_000)
+        while not self.halt.is_set():
+            try:
+                s3.put_object(Bucket=self.bucket, Key=f"b{number}", Body=body)
+                self.done(s3.get_object(Bucket=self.bucket, Key=f"b{number}")["Body"].read() == body, "boto3")
+            except (botocore.exceptions.EndpointConnectionError, botocore.exceptions.SSLError) as error:
+                raise Gone from error  # not connected: nothing was asked
+
+    def until(self, answered):
+        deadline = time.monotonic() + PATIENCE_S
+        while self.answered < answered:
+            assert not self.lost and time.monotonic() < deadline, (self.answered, self.lost)
+            time.sleep(0.02)
+
+    def join(self):
+        for thread in self.threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive(), "a client hangs"
+
+
+def boto3_strict(client, trusted):
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.session.Session(client.access_key, client.secret_key, region_name=client.region)
+    return session.client("s3", endpoint_url=client.endpoint, verify=str(trusted), config=Config(
+        s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}))
+
+
+def bucket_at(server, keys):
+    bucket = fresh("process")
+    answer = server.client(keys).make_bucket(bucket)
+    assert answer.status == 200, answer
+    return bucket
+
+
+@case(needs="own", alone=True)
+def sigterm_under_load_over_tls_fails_no_request():
+    """Ten times: SIGTERM while eight clients ask as fast as they can, one second of notice, then a drain."""
+    with servers.Scratch() as folder, Secure(folder / "tls", "drain-notice-ms = 1000") as server:
+        server.start()
+        server.child.terminate()
+        assert server.child.wait(PATIENCE_S) == 0, server.log.read_text()
+        keys = server.credential()
+        bucket, answered = None, 0
+        for round_ in range(10):
+            server.start()
+            bucket = bucket or bucket_at(server, keys)
+            load = Load(server, keys, bucket)
+            load.until(60 + 7 * round_)
+            server.child.send_signal(signal.SIGTERM)
+            asked = time.monotonic()
+            while (said := server.said("/ready"))[0] == 200:
+                assert time.monotonic() - asked < 10, "a drain that nobody is told of"
+            assert said[0] == 503 and "draining" in said[1], said
+            assert server.said("/live")[0] == 200
+            load.join()
+            assert server.child.wait(PATIENCE_S) == 0, server.log.read_text()
+            assert not load.lost, (round_, load.lost)
+            answered += load.answered
+        note(f"10 drains, {answered} requests answered, 0 lost")
+
+
+@case(needs="own", alone=True)
+def a_new_certificate_under_load_fails_no_request():
+    """Five pairs, each renamed over the one before: two are found by the server's own look, three by SIGHUP; then a broken one."""
+    with servers.Scratch() as folder, Secure(folder / "tls", "reload-check-ms = 500") as server:
+        server.start()
+        server.child.terminate()
+        assert server.child.wait(PATIENCE_S) == 0
+        keys = server.credential()
+        server.start()
+        bucket = bucket_at(server, keys)
+        load = Load(server, keys, bucket)
+        load.until(40)
+        for round_ in range(5):
+            pair = server.certify()
+            if round_ >= 2:
+                server.child.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + PATIENCE_S
+            while ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("localhost", server.base))) != pair:
+                assert time.monotonic() < deadline, "the new certificate is not shown"
+                time.sleep(0.02)
+            load.until(load.answered + 20)
+        (server.home / "tls.crt").write_text("no certificate")
+        server.child.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + PATIENCE_S
+        while "terroir_certificate_reloads_failed_total 0" in server.said("/metrics")[1]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("localhost", server.base))) == pair
+        load.until(load.answered + 20)
+        load.halt.set()
+        load.join()
+        assert not load.lost, load.lost
+        page = server.said("/metrics")[1]
+        end = int(next(line for line in page.splitlines() if line.startswith("terroir_certificate_not_after_seconds ")).split()[1])
+        assert 86_400 < end - time.time() < 3 * 86_400, end
+        note(f"5 certificates, {load.answered} requests answered, 0 lost")
+
+
+@case(needs="own")
+def real_clients_speak_http2():
+    with servers.Scratch() as folder, Secure(folder / "tls") as server:
+        server.start()
+        server.child.terminate()
+        assert server.child.wait(PATIENCE_S) == 0
+        keys = server.credential()
+        server.start()
+        client, bucket = server.client(keys), bucket_at(server, keys)
+        source, back = folder / "in", folder / "back"
+        source.mkdir()
+        for number in range(30):
+            (source / f"record-{number}").write_bytes(noise(f"h2-{number}", 50 * number * number))
+        (source / "big").write_bytes(noise("h2-big", 40 << 20))
+        trust = ("--ca-cert", server.home / "trusted.pem")
+        tools.rclone(client, "copy", "--transfers", "8", source, f"t:{bucket}/d", *trust)
+        tools.rclone(client, "check", "--download", source, f"t:{bucket}/d", *trust)
+        tools.rclone(client, "copy", f"t:{bucket}/d", back, *trust)
+        assert all((back / file.name).read_bytes() == file.read_bytes() for file in source.iterdir())
+        curl = ["curl", "-sS", "--http2", "--cacert", server.home / "trusted.pem", "--aws-sigv4", "aws:amz:fr:s3", "--user",
+                ":".join(keys), "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-o", folder / "got", "-w",
+                "%{http_version} %{response_code}", f"{client.endpoint}/{bucket}/d/record-7"]
+        said = subprocess.run(curl, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert said.stdout == "2 200", said
+        assert (folder / "got").read_bytes() == (source / "record-7").read_bytes()
+
+
+@case(needs="own")
+def exit_codes_settings_and_limits_are_what_is_told():
+    with servers.Scratch() as folder, Secure(folder / "tls", "connections-max = 900000") as server:
+        def ends(*words, **env):
+            done = subprocess.run([server.binary, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE_S,
+                                  env={**os.environ, **env})
+            return done.returncode, done.stdout + done.stderr
+
+        assert ends()[0] == 64 and ends("serve", "--frobnicate")[0] == 64
+        assert ends("--help")[0] == 0 and "78 the" in ends("--help")[1]
+        assert ends("serve", "--config", folder / "absent.toml", "--region", "fr")[0] == 78
+        assert ends("check", TERROIR_LOG="terroir=loud")[0] == 78
+        server.start()
+        # The same addresses a second time, on state of its own.
+        other = server.config.read_text().replace(f"{server.home}/fr", f"{server.home}/other")
+        (folder / "other.toml").write_text(other)
+        code, said = ends("serve", "--config", folder / "other.toml", "--region", "fr")
+        assert code == 69 and "cannot listen" in said, (code, said)
+        log = server.log.read_text()
+        for line in ("environment = tests", f"region.fr.tls.private-key = file:{server.home}/tls.key", "limits.drain-idle-ms-max = 500"):
+            assert line in log, (line, log)
+        secret = (server.home / "tls.key").read_text().splitlines()[1]
+        assert secret not in log and secret not in said
+        limits = pathlib.Path(f"/proc/{server.child.pid}/limits").read_text().splitlines()
+        core = next(line for line in limits if line.startswith("Max core file size")).split()
+        assert core[4:6] == ["0", "0"], core
+        files = next(line for line in limits if line.startswith("Max open files")).split()
+        assert files[3] == files[4], files
+        if int(files[4]) < 900_000:
+            assert "connections_lowered" in log, log
+
+
+@case(needs="own", alone=True)
+def a_frozen_store_leaves_live_and_ready_alone_and_is_told():
+    with servers.Scratch() as folder:
+        store = servers.SeaweedFs(folder / "weed", regions=("fr",))
+        try:
+            weed = store.start().regions()["fr"]
+            server = servers.Served(folder / "served", weed, weed.port).start()
+            try:
+                client = server.client()
+                bucket = fresh("frozen")
+                assert client.make_bucket(bucket).status == 200
+                assert client.put(bucket, "a", b"before").status == 200
+                os.kill(store.children[0].pid, signal.SIGSTOP)
+                answers = []
+                writer = threading.Thread(target=lambda: answers.append(client.put(bucket, "b", b"x" * 5_000)), daemon=True)
+                writer.start()
+                looks = slow = 0
+                while writer.is_alive():
+                    for path in ("/live", "/ready"):
+                        start = time.monotonic()
+                        with urllib.request.urlopen(f"http://127.0.0.1:{server.base + 2}{path}", timeout=10) as reply:
+                            assert reply.status == 200
+                            text = reply.read().decode()
+                        looks, slow = looks + 1, max(slow, time.monotonic() - start)
+                    time.sleep(0.1)
+                assert answers[0].status == 503, answers
+                with urllib.request.urlopen(f"http://127.0.0.1:{server.base + 2}/ready", timeout=10) as reply:
+                    text = reply.read().decode()
+                assert text.startswith("region fr is ready") and "the store: " in text, text
+                assert slow < 2, slow
+                note(f"{looks} looks, the slowest {slow * 1000:.0f} ms")
+            finally:
+                server.kill()
+        finally:
+            for child in store.children:
+                os.kill(child.pid, signal.SIGCONT)
+            store.stop()
