@@ -88,14 +88,6 @@ pub enum SiteError {
         #[source]
         source: std::io::Error,
     },
-    /// A kind that this release cannot run.
-    #[error("this release has no {what} of kind {kind}: use an overlay, or another region file")]
-    NotBuilt {
-        /// Store, index or keys.
-        what: &'static str,
-        /// Its kind.
-        kind: &'static str,
-    },
     /// A secret that a setting refers to.
     #[error("a secret of the region cannot be read")]
     Secret(#[from] SecretError),
@@ -364,7 +356,7 @@ impl Site {
         let (blob, sealed) = self.vault.throw_away()?;
         let report = probe(&*self.store, &placed, blob, sealed, self.parts.clock.as_ref()).await?;
         if let Some(s3) = &self.s3 {
-            self.probe_quirks(s3, &placed).await?;
+            Box::pin(self.probe_quirks(s3, &placed)).await?;
         }
         Ok(report)
     }
@@ -372,7 +364,7 @@ impl Site {
     /// Holds what the region's file says of an S3-compatible service against what the service does.
     async fn probe_quirks(&self, s3: &S3Store, placed: &Placement) -> Result<(), SiteError> {
         let (blob, sealed) = self.vault.throw_away()?;
-        let observed = s3.observe_quirks(placed, blob, sealed).await.map_err(ProbeError::Failed)?;
+        let observed = Box::pin(s3.observe_quirks(placed, blob, sealed)).await.map_err(ProbeError::Failed)?;
         let differing = s3.declared_quirks().held_against(&observed).map_err(ProbeError::Lied)?;
         if !differing.is_empty() {
             event::store_quirks_differ(&self.parts.region.id, &differing);

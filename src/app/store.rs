@@ -46,7 +46,7 @@ pub(super) async fn open(parts: &SiteParts) -> Result<Opened, SiteError> {
         other => (driver(parts, other).await?, None, None),
     };
     let settings = outbound(&parts.limits);
-    let store = Outbound::new(driver, settings, Arc::clone(&parts.metrics), Arc::clone(&parts.entropy));
+    let store = Outbound::new(driver, settings, &parts.metrics, Arc::clone(&parts.entropy));
     Ok(Opened { store: Arc::new(store), s3, identity })
 }
 

@@ -41,7 +41,7 @@ pub(super) fn start(
     };
     let read = Arc::clone(site);
     let collector = Collector::start(
-        settings,
+        &settings,
         Arc::clone(site.metrics()),
         Arc::new(move || read.refresh_metrics()),
         Arc::clone(site.clock()),

@@ -37,13 +37,6 @@ impl Store {
         }
     }
 
-    /// Whether this build has a driver for it.
-    pub fn is_built(&self) -> bool {
-        match self {
-            Self::Fs(_) | Self::S3(_) | Self::Gcs(_) | Self::Memory {} => true,
-        }
-    }
-
     /// The hosts it connects to.
     pub fn hosts(&self) -> Vec<&Authority> {
         match self {
@@ -168,13 +161,6 @@ impl Index {
         match self {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
-        }
-    }
-
-    /// Whether this build has a driver for it.
-    pub fn is_built(&self) -> bool {
-        match self {
-            Self::Sqlite(_) | Self::Postgres(_) => true,
         }
     }
 

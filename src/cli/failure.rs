@@ -97,8 +97,7 @@ impl From<SiteError> for Failure {
             SiteError::Store(store) if store.is_retryable() => TEMPORARY,
             SiteError::SecretsChanging => TEMPORARY,
             SiteError::Entropy(_) => OS,
-            SiteError::NotBuilt { .. }
-            | SiteError::Secret(_)
+            SiteError::Secret(_)
             | SiteError::Address { .. }
             | SiteError::Probe(_)
             | SiteError::Refused(_) => CONFIG,

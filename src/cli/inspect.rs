@@ -87,7 +87,7 @@ fn sealed(found: &Inspected) -> Vec<(&'static str, Value)> {
         ("key", json!(String::from_utf8_lossy(&locator.key))),
         ("version_id", json!(if locator.null_version { "null" } else { locator.s3_version.as_str() })),
         ("created", json!(Timestamp::from_millis(locator.created_ms).to_string())),
-        ("tenant", json!(found.tenant.as_ref().map(|tenant| tenant.as_str()))),
+        ("tenant", json!(found.tenant.as_ref().map(crate::model::TenantId::as_str))),
         ("class", json!(found.owner.as_ref().map(|owner| owner.class.as_str()))),
     ];
     let standing = found.standing.map(|standing| match standing {

@@ -23,14 +23,14 @@ pub use process::harden;
 /// Runs one command to its end.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::Dev(args) => dev::run(args).await,
-        Command::Serve(args) => serve::run(args).await,
+        Command::Dev(args) => Box::pin(dev::run(args)).await,
+        Command::Serve(args) => Box::pin(serve::run(args)).await,
         Command::Check(args) => check::run(&args),
         Command::Tenant(command) => tenant::run(command).await,
         Command::Credential(command) => credential::run(command).await,
         Command::Bucket(command) => bucket::run(command).await,
         Command::Audit(command) => audit::run(command).await,
-        Command::Where(args) => whereabouts::run(args).await,
+        Command::Where(args) => Box::pin(whereabouts::run(args)).await,
         Command::Scrub(args) => scrub::run(args).await,
         Command::Inspect(args) => inspect::run(args).await,
     }

@@ -22,7 +22,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let mut stop = StopSignals::listen()?;
     // From here on: without a listener for it, this signal would end the process.
     let mut hang_up = signal(SignalKind::hangup()).map_err(|error| no_signals(&error))?;
-    let running = app::build(&settings, catalogue, Parts::default()).await?;
+    let running = Box::pin(app::build(&settings, catalogue, Parts::default())).await?;
     loop {
         tokio::select! {
             () = stop.received() => break,

@@ -58,6 +58,7 @@ impl Endpoint {
     }
 
     /// The same service under `bucket.host`, for buckets addressed by host.
+    #[must_use]
     pub fn with_bucket_host(&self, bucket: &str) -> Self {
         Self { host: format!("{bucket}.{}", self.host), ..self.clone() }
     }

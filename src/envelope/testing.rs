@@ -8,7 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use super::cipher::Implementation;
 use super::error::EnvelopeError;
 
-static BROKEN: Mutex<Option<HashSet<(Implementation, [u8; 16])>>> = Mutex::new(None);
+/// Which implementation is broken for which blob.
+type Broken = HashSet<(Implementation, [u8; 16])>;
+
+static BROKEN: Mutex<Option<Broken>> = Mutex::new(None);
 
 /// From now on `implementation` opens no body of `blob`, or does again.
 pub fn break_for(implementation: Implementation, blob: [u8; 16], is_broken: bool) {

@@ -63,13 +63,12 @@ where
     request.extensions_mut().insert(*peer);
     let served = AssertUnwindSafe(service.oneshot(request)).catch_unwind().await;
     books.began = true;
-    let (mut response, panicked) = match served {
-        Ok(response) => (response?.map(|inner| Answer { inner: Some(inner), outlet, books }), false),
-        Err(_) => {
-            server.metrics.panics().increment();
-            event::request_panicked(server.name);
-            (empty(StatusCode::INTERNAL_SERVER_ERROR, books), true)
-        }
+    let (mut response, panicked) = if let Ok(response) = served {
+        (response?.map(|inner| Answer { inner: Some(inner), outlet, books }), false)
+    } else {
+        server.metrics.panics().increment();
+        event::request_panicked(server.name);
+        (empty(StatusCode::INTERNAL_SERVER_ERROR, books), true)
     };
     // The rest of the body stands between this answer and the next request; and a drain ends with this answer.
     if is_http1 && (phases.is_unread() || unwelcomed || panicked || phases.is_draining()) {
@@ -134,15 +133,13 @@ where
             ready!(outlet.poll_empty(cx));
         }
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
-        let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))) {
-            Ok(frame) => ready!(frame),
-            Err(_) => {
-                this.inner = None;
-                this.books.metrics.panics().increment();
-                event::request_panicked("body");
-                return Poll::Ready(Some(Err(Panicked.into())));
-            }
+        let Ok(frame) = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))) else {
+            this.inner = None;
+            this.books.metrics.panics().increment();
+            event::request_panicked("body");
+            return Poll::Ready(Some(Err(Panicked.into())));
         };
+        let frame = ready!(frame);
         Poll::Ready(frame.map(|frame| {
             let frame = frame.map_err(Into::into)?;
             let bytes = frame.data_ref().map_or(0, Bytes::len);

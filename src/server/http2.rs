@@ -69,10 +69,10 @@ where
             if shared.phases.is_flooded(limits.http2.withdrawn_max) {
                 return Poll::Ready(Over::TimedOut);
             }
-            if let Some(leaving) = &mut leaving {
-                if leaving.poll_overdue(cx, shared.phases.is_serving()).is_ready() {
-                    return Poll::Ready(Over::Quiet);
-                }
+            if let Some(leaving) = &mut leaving
+                && leaving.poll_overdue(cx, shared.phases.is_serving()).is_ready()
+            {
+                return Poll::Ready(Over::Quiet);
             }
             match watch.poll_deadline(cx) {
                 // Nobody to be polite to: it has not even said hello.

@@ -2,8 +2,9 @@
 //! so that both show the same names and numbers.
 
 use super::family::{Family, Kind, Point, Value};
-use super::metrics::{By, Counter, Gauge, Histogram, Label};
+use super::metrics::{By, Counter, Gauge, Histogram};
 use super::names::attribute;
+use super::values::Label;
 use super::{Metrics, RefusalCode, text};
 
 impl Metrics {
@@ -20,6 +21,7 @@ impl Metrics {
     pub(super) fn families(&self) -> Vec<Family> {
         let mut page = Page(Vec::with_capacity(32));
         self.expose_front(&mut page);
+        self.expose_store(&mut page);
         self.expose_back(&mut page);
         self.expose_telemetry(&mut page);
         self.expose_scrub(&mut page);
@@ -104,8 +106,8 @@ impl Metrics {
         );
     }
 
-    /// What we asked of others, and of the machine.
-    fn expose_back(&self, page: &mut Page) {
+    /// What we asked of the blob store.
+    fn expose_store(&self, page: &mut Page) {
         page.counters2(
             "terroir_store_requests_total",
             "Requests to blob stores, every attempt.",
@@ -142,6 +144,10 @@ impl Metrics {
             "The blob store's circuit: 0 closed, 1 half-open, 2 open.",
             &self.store_circuit,
         );
+    }
+
+    /// What we asked of others, and of the machine.
+    fn expose_back(&self, page: &mut Page) {
         page.counters("terroir_index_round_trips_total", "Round trips to the index.", "verb", &self.index);
         page.histograms(
             "terroir_index_round_trip_duration_seconds",

@@ -1,6 +1,6 @@
 //! Labels of what crosses the process's border: HTTP as its semantic conventions name it, and what is sent to a collector.
 
-use super::metrics::{Label, label};
+use super::values::{Label, label};
 
 label! {
     /// A request's method, by RFC 9110; anything else is one value, so that a stranger cannot grow the set.

@@ -16,15 +16,19 @@ mod redacted;
 mod text;
 mod trace;
 mod tracer;
+mod values;
 
 pub use collector::{Collector, CollectorError, CollectorSettings, Refresh};
 pub use labels::{ExportOutcome, Method, Signal, SpanFate, Status};
 pub use logging::{FILTER_VARIABLE, LogFormat, LoggingError, filter, init_logging};
-pub use metrics::{
-    AuditEvent, CircuitState, Counter, Direction, Gauge, Histogram, IndexVerb, KeyVerb, Metrics, Operation,
-    RefusalCode, ScrubOutcome, ShareEvent, Shared, StatusClass, StoreOutcome, StoreRefusal, StoreVerb,
-};
+pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use names::Stage;
 pub use redacted::Redacted;
-pub use trace::{Asked, Carried, Facts, Request, Staged, Told, carry, note, stage, stage_told, with_facts};
+pub use trace::{
+    Asked, Carried, Facts, Request, Spells, Staged, Told, carry, note, stage, stage_told, with_facts,
+};
 pub use tracer::Tracing;
+pub use values::{
+    AuditEvent, CircuitState, Direction, IndexVerb, KeyVerb, Operation, RefusalCode, ScrubOutcome,
+    ShareEvent, Shared, StatusClass, StoreOutcome, StoreRefusal, StoreVerb,
+};

@@ -274,8 +274,11 @@ pub fn carry<F: Future>(work: F) -> Carried<F> {
     Carried { work, current: CURRENT.try_with(Current::clone).ok() }
 }
 
+/// Spells the outcome of some work.
+pub type Spells<T, E> = fn(&Result<T, E>) -> &'static str;
+
 /// Runs `work` under a span of its own, if the request is traced. Its outcome is `ok` or `error`.
-pub fn stage<F, T, E>(stage: Stage, work: F) -> Staged<F, fn(&Result<T, E>) -> &'static str>
+pub fn stage<F, T, E>(stage: Stage, work: F) -> Staged<F, Spells<T, E>>
 where
     F: Future<Output = Result<T, E>>,
 {

@@ -136,7 +136,7 @@ impl TestApp {
             between: Some(Arc::clone(&taps) as Arc<dyn app::Between>),
         };
         let catalogue = catalogue(setup);
-        let running = app::build(&settings(dir, setup), Arc::new(catalogue), parts).await;
+        let running = Box::pin(app::build(&settings(dir, setup), Arc::new(catalogue), parts)).await;
         let running = running.unwrap_or_else(|error| panic!("the application does not start: {error:?}"));
         Self { dir: dir.to_owned(), taps, running }
     }

@@ -214,6 +214,7 @@ impl Site {
 }
 
 /// The pass to run, or why there is none.
+#[expect(clippy::result_large_err, reason = "asked once for a pass that reads a whole store")]
 fn begun(begin: Begin, last: &Pass, now: Timestamp) -> Result<Pass, Scrubbed> {
     let due = |every: Duration| Timestamp::from_millis(last.begun_ms).after(every);
     match begin {

@@ -207,7 +207,7 @@ impl Breaker {
 
     /// Lets an attempt pass, or tells how long to stay away.
     pub(super) fn admit(self: &Arc<Self>) -> Result<Pass, Duration> {
-        let ticket = self.change(|circuit, now| circuit.admit(now))?;
+        let ticket = self.change(Circuit::admit)?;
         Ok(Pass { breaker: Arc::clone(self), ticket: Some(ticket) })
     }
 

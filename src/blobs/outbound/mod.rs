@@ -82,10 +82,10 @@ impl Outbound {
     pub fn new(
         store: Arc<dyn BlobStore>,
         settings: OutboundSettings,
-        metrics: Arc<Metrics>,
+        metrics: &Arc<Metrics>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self { stack: stack(Arc::clone(&store), settings, &metrics, entropy), store }
+        Self { stack: stack(Arc::clone(&store), settings, metrics, entropy), store }
     }
 
     async fn ask(&self, request: BlobRequest) -> Result<BlobAnswer, Error> {

@@ -75,7 +75,7 @@ impl S3Store {
         let cleaned = self.client.delete_object().bucket(&self.bucket).key(&key).send();
         let cleaned =
             self.within(Verb::Delete, async { cleaned.await.map_err(|e| error_of(Verb::Delete, e)) });
-        let cleaned = cleaned.await;
+        let cleaned = Box::pin(cleaned).await;
         let observed = observed?;
         cleaned.map(|_| observed)
     }

@@ -61,7 +61,6 @@ const REGION_CHECKS: &[Check<Region>] = &[
     ("gcs-endpoint-is-regional", Broken, region::gcs_endpoint_is_regional),
     ("gcs-credentials", Broken, region::gcs_credentials),
     ("location-is-observable", Advice, region::location_is_observable),
-    ("driver-is-built", Advice, region::driver_is_built),
     ("key-store-is-shared", Advice, region::key_store_is_shared),
     ("paths-are-apart", Broken, region::paths_are_apart),
     ("third-country-law-is-named", Broken, claims::third_country_law_is_named),

@@ -301,18 +301,6 @@ pub(super) fn location_is_observable(file: &Located<Region>, _: &Context<'_>) ->
     )]
 }
 
-pub(super) fn driver_is_built(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
-    let Region { store, index, .. } = &file.value;
-    let parts = [("store", store.kind(), store.is_built()), ("index", index.kind(), index.is_built())];
-    let missing = parts.into_iter().filter(|(_, _, built)| !built);
-    missing
-        .map(|(part, kind, _)| {
-            let message = format!("this build has no driver for {part} of kind {kind}: it will not serve the region as it is filed");
-            Problem::new(format!("{part}.{kind}"), message, "serve it with a build that has one, or under an overlay")
-        })
-        .collect()
-}
-
 /// A replica that keeps its wrapped keys to itself cannot open what the others sealed.
 pub(super) fn key_store_is_shared(file: &Located<Region>, _: &Context<'_>) -> Vec<Problem> {
     let is_alone = matches!(file.value.index, Index::Postgres(_)) && file.value.key_store == KeyStore::File;

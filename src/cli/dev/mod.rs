@@ -17,7 +17,8 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
     let Installation { settings, catalogue } =
         Installation::dev(&args.data_dir, args.port_base, args.regions.as_ref())?;
     let mut stop = StopSignals::listen()?;
-    let running = app::build(&settings, std::sync::Arc::clone(&catalogue), Parts::default()).await?;
+    let running =
+        Box::pin(app::build(&settings, std::sync::Arc::clone(&catalogue), Parts::default())).await?;
     let (tenants, is_first) = credentials::ensure(&running, &args.data_dir).await?;
     greet(&running, &tenants, &args);
     if let Some(notice) = catalogue.overlay_notice() {

@@ -88,16 +88,16 @@ pub type Refresh = Arc<dyn Fn() + Send + Sync>;
 impl Collector {
     /// Starts sending. Call within a runtime; connects to nothing yet.
     pub fn start(
-        settings: CollectorSettings,
+        settings: &CollectorSettings,
         metrics: Arc<Metrics>,
         refresh: Refresh,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, CollectorError> {
         let stop = CancellationToken::new();
-        let sender = Sender::new(&settings, Arc::clone(&metrics), Arc::clone(&entropy), stop.clone())?;
+        let sender = Sender::new(settings, Arc::clone(&metrics), Arc::clone(&entropy), stop.clone())?;
         let sender = Arc::new(sender);
-        let resource = identity(&settings, &*entropy)?;
+        let resource = identity(settings, &*entropy)?;
         let told = Arc::new(ResourceAttributesWithSchema::from(&resource));
         let (queue, spans) = queue::bounded(settings.spans_queued_max, Arc::clone(&metrics));
         let tracing =

@@ -65,8 +65,8 @@ pub struct Owner {
 /// What verifying needs. Shared with the thread that does it.
 #[derive(Debug)]
 pub(super) enum Opened {
-    Version { open: OpenVersion, kek: Kek, record: Bytes },
-    Upload { open: OpenUpload, sealing: Box<Sealing>, row: Box<Upload> },
+    Version { open: Box<OpenVersion>, kek: Kek, record: Bytes },
+    Upload { open: Box<OpenUpload>, sealing: Box<Sealing>, row: Box<Upload> },
 }
 
 /// What an owner says of one blob.
@@ -135,11 +135,11 @@ impl Vault {
                 let (kek, open) = self.open_row(tenant, &row.bucket, &row.key, &found).await?;
                 let own = u64::from(!open.header.kind.has_body());
                 let total = u64::from(open.root.blob_count) + own;
-                (Opened::Version { open, kek, record: found.record }, Some(total))
+                (Opened::Version { open: Box::new(open), kek, record: found.record }, Some(total))
             }
             Row::Upload(found) => {
                 let (open, sealing) = self.open_upload_record(tenant, &found).await?;
-                (Opened::Upload { open, sealing: Box::new(sealing), row: found }, None)
+                (Opened::Upload { open: Box::new(open), sealing: Box::new(sealing), row: found }, None)
             }
         };
         let mut owner = Owner {

@@ -308,7 +308,11 @@ fn what_is_not_there_is_said_with_a_configuration_error() {
     assert!(!installed.state().exists());
     let output = terroir(&["check", "--config", &installed.config()]);
     assert_eq!(code(&output), 0, "{}", said(&output));
-    assert!(said(&output).contains("overlay"), "an overlay is never silent: {}", said(&output));
+    assert!(
+        said(&output).contains("OVERLAY tests: region fr"),
+        "an overlay is never silent: {}",
+        said(&output)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -194,7 +194,7 @@ async fn a_service_that_fails_every_third_call_loses_nothing_behind_our_retries(
     double.fault_rate(Call::Download, Fault::Refuse { status: 429 }, 170);
     double.fault_rate(Call::Control, Fault::LoseAnswer, 300);
     let store =
-        Outbound::new(Arc::new(store), OutboundSettings::default(), Arc::default(), Arc::new(SystemEntropy));
+        Outbound::new(Arc::new(store), OutboundSettings::default(), &Arc::default(), Arc::new(SystemEntropy));
     let (mut put, mut failed) = (Vec::new(), 0);
     for seed in 0..60 {
         let at = somewhere();

@@ -52,12 +52,8 @@ pub(super) fn stage(settings: OutboundSettings) -> (Outbound, Arc<Puppet>, Arc<M
         most: AtomicU64::new(0),
     });
     let metrics = Arc::new(Metrics::default());
-    let store = Outbound::new(
-        Arc::clone(&puppet) as Arc<dyn BlobStore>,
-        settings,
-        Arc::clone(&metrics),
-        Arc::new(SystemEntropy),
-    );
+    let store =
+        Outbound::new(Arc::clone(&puppet) as Arc<dyn BlobStore>, settings, &metrics, Arc::new(SystemEntropy));
     (store, puppet, metrics)
 }
 

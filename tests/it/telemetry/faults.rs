@@ -23,7 +23,8 @@ async fn requests_are_served_beside(mode: Mode, kills: bool, outcome: ExportOutc
     setup.limits.telemetry_spans_queued_max = QUEUED_MAX;
     setup.limits.telemetry_timeout_ms = 300;
     setup.limits.telemetry_flush_ms_max = 500;
-    let receiver = if kills { None } else { Some(receiver) };
+    // Dropped here, not at the end: then nobody listens any more.
+    let receiver = (!kills).then_some(receiver);
     let dir = TempDir::new().unwrap();
     let app = TestApp::start(dir.path(), &setup).await;
     let metrics = std::sync::Arc::clone(app.site("fr").metrics());

@@ -270,7 +270,8 @@ async fn a_pool_that_is_used_up_refuses_in_time_and_recovers() {
     few.pool.statement_ms_max = 5_000;
     let index = Arc::new(open_with(few).await.unwrap());
     make_bucket(&*index, "records").await;
-    let mut other = database.raw().await;
+    // Two connections: within a transaction the server shows the activity of its first look again and again.
+    let (mut other, mut look) = (database.raw().await, database.raw().await);
     sqlx::raw_sql("BEGIN; LOCK TABLE terroir_index.heads IN SHARE MODE").execute(&mut other).await.unwrap();
     let held: Vec<_> = (0..2)
         .map(|n| {
@@ -285,7 +286,7 @@ async fn a_pool_that_is_used_up_refuses_in_time_and_recovers() {
         let waiting: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
         )
-        .fetch_one(&mut other)
+        .fetch_one(&mut look)
         .await
         .unwrap();
         if waiting == 2 {
