@@ -122,12 +122,8 @@ mod tests {
 
     #[test]
     fn the_defaults_lie_in_their_own_ranges() {
-        let text: String = Scrub::default()
-            .to_string()
-            .lines()
-            .filter_map(|line| line.strip_prefix("scrub."))
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let said = Scrub::default().to_string();
+        let text = said.lines().filter_map(|line| line.strip_prefix("scrub.")).collect::<Vec<_>>().join("\n");
         assert_eq!(of(&text), Ok(Scrub::default()));
     }
 

@@ -38,7 +38,7 @@ impl Bench {
         let region = settings.region(&fr).unwrap().clone();
         let overlay = Overlay::new("review").with_embedded(fr.clone(), region.listen.data);
         let catalogue = Catalogue::from_tree(&Tree::embedded(), NOW).unwrap().overlaid(&overlay).unwrap();
-        let site = Site::open(SiteParts {
+        let site = Box::pin(Site::open(SiteParts {
             region: Arc::clone(catalogue.region(&fr).unwrap()),
             settings: region,
             environment: settings.environment.clone(),
@@ -50,7 +50,7 @@ impl Bench {
             metrics: Arc::new(Metrics::default()),
             clock: Arc::new(ManualClock::at(NOW)),
             entropy: Arc::new(SystemEntropy),
-        })
+        }))
         .await
         .unwrap();
         let new = NewTenant {

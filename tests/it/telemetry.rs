@@ -116,7 +116,7 @@ fn sound(receiver: &Receiver) {
 async fn a_request_is_one_trace_with_its_stages_under_it() {
     let world = Both::with(|_| {}).await;
     let clinic = tenant(&world.app, "fr", "clinic").await;
-    put(&clinic, "clinic", "ecg", &[7; 70_000]).await;
+    put(&clinic, "clinic", "ecg", &vec![7; 70_000]).await;
     assert_eq!(get(&clinic, "clinic", "ecg").await.len(), 70_000);
 
     let (root, all) = trace(&world.fr, "PutObject").await;

@@ -182,7 +182,9 @@ async fn workload_identity_goes_to_no_other_host_and_runs_no_program() {
 async fn the_metadata_server_is_the_one_token_host() {
     let double = started().await;
     let host = double.address().to_string();
-    let store = GcsStore::open(with(&double, GcsCredentials::MetadataServer, &[host.clone()])).await.unwrap();
+    let store = GcsStore::open(with(&double, GcsCredentials::MetadataServer, std::slice::from_ref(&host)))
+        .await
+        .unwrap();
     works(&store).await;
     for hosts in [&[][..], &[host.clone(), "127.0.0.1:1".to_owned()]] {
         let told = refusal(GcsStore::open(with(&double, GcsCredentials::MetadataServer, hosts)).await);

@@ -274,7 +274,9 @@ async fn one_regions_places_budget_and_circuit_are_not_anothers() {
     assert_eq!(here.head(&somewhere()).await.unwrap_err().kind(), ErrorKind::Overloaded);
     assert_eq!(there.head(&somewhere()).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(there.describe().region, region());
-    held.into_iter().for_each(|task| task.abort());
+    for task in held {
+        task.abort();
+    }
 }
 
 /// What a test's caller does with one call.

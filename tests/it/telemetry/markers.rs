@@ -66,6 +66,28 @@ async fn knock_wrongly(url: &str, key_id: &str) {
     exchange(url, b"markernonsense\r\n\r\n").await;
 }
 
+/// What callers put into every place that is theirs to fill.
+const MARKERS: [&str; 18] = [
+    "markerbucket",
+    "markerkey",
+    "markermeta",
+    "markersubject",
+    "markerbody",
+    "markertype",
+    "markerhost",
+    "markeragent",
+    "markerstate",
+    "markerbaggage",
+    "markerreferer",
+    "markercookie",
+    "markerquery",
+    "MARKERMETHOD",
+    "markerprefix",
+    "markertoken",
+    "markernonsense",
+    "markerzclinic",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_name_of_a_caller_is_in_a_span_a_metric_or_a_line() {
     let lines = Lines::default();
@@ -80,26 +102,6 @@ async fn no_name_of_a_caller_is_in_a_span_a_metric_or_a_line() {
         setup.telemetry = Telemetry { request_log: RequestLog::Info, link_inbound: true };
     })
     .await;
-    let markers = [
-        "markerbucket",
-        "markerkey",
-        "markermeta",
-        "markersubject",
-        "markerbody",
-        "markertype",
-        "markerhost",
-        "markeragent",
-        "markerstate",
-        "markerbaggage",
-        "markerreferer",
-        "markercookie",
-        "markerquery",
-        "MARKERMETHOD",
-        "markerprefix",
-        "markertoken",
-        "markernonsense",
-        "markerzclinic",
-    ];
     let clinic = tenant(&world.app, "fr", "markerzclinic").await;
     let s3 = &clinic.s3;
     s3.create_bucket().bucket("markerbucket").send().await.unwrap();
@@ -132,7 +134,7 @@ async fn no_name_of_a_caller_is_in_a_span_a_metric_or_a_line() {
     let scraped = ["fr", "us"].map(|region| world.app.site(region).metrics().expose()).concat();
     let Both { app, fr, us, _dir } = world;
     app.stop().await;
-    let mut everything = markers.to_vec();
+    let mut everything = MARKERS.to_vec();
     everything.extend([secret.as_str(), key_id.as_str()]);
     for (receiver, least) in [(&fr, 100), (&us, 40)] {
         super::sound(receiver);

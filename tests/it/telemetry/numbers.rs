@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data, number_data_
 use super::receiver::plain;
 use super::{Both, get, put, sound, tenant};
 
-/// Series and their values, as the specification's "Prometheus and OpenMetrics Compatibility" writes an OTLP page.
+/// Series and their values, as the specification's "Prometheus and `OpenMetrics` Compatibility" writes an OTLP page.
 fn as_prometheus(metrics: &[Metric]) -> BTreeMap<String, f64> {
     let mut series = BTreeMap::new();
     for metric in metrics {
