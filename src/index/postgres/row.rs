@@ -5,7 +5,7 @@ use sqlx::{Decode, Row, Type, ValueRef};
 
 pub(super) use crate::index::fields::*;
 use crate::index::{IndexError, NewBlob};
-use crate::model::{BlobId, ObjectKey};
+use crate::model::{BlobId, BucketName, ObjectKey};
 
 fn value<'r, T>(row: &'r PgRow, column: &'static str) -> Result<T, IndexError>
 where
@@ -48,13 +48,21 @@ pub(super) fn new_blobs(blobs: &[NewBlob]) -> Result<(Vec<Vec<u8>>, Vec<i64>), I
 
 /// Rows among which the counters of one bucket and class are spread, so that its writers seldom meet. At 32, of 8 writers two
 /// meet in about 3 of 5 moments; each meeting costs one commit's wait.
-const SHARDS: u32 = 32;
+const SHARDS: u64 = 32;
 
-/// The shard of a key: FNV-1a (RFC 9923), any spread will do. Another function in a later release leaves every sum as it is.
+/// The shard of a key. Another function in a later release leaves every sum as it is.
 pub(super) fn shard(key: &ObjectKey) -> i64 {
-    let hash = key
-        .as_bytes()
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    i64::from(hash % SHARDS)
+    (fnv1a([key.as_bytes()]) % SHARDS).cast_signed()
+}
+
+/// The number under which a key is held that has no row to hold. Two keys with one number wait for each other, no more; replicas
+/// of releases with other numbers would not wait, so a change of it is a change of the schema.
+pub(super) fn guard(bucket: &BucketName, key: &ObjectKey) -> i64 {
+    fnv1a([bucket.as_str().as_bytes(), b"/", key.as_bytes()]).cast_signed()
+}
+
+/// FNV-1a with 64 bits (RFC 9923): any spread will do, nothing secret rests on it.
+fn fnv1a<const N: usize>(parts: [&[u8]; N]) -> u64 {
+    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    parts.into_iter().flatten().fold(0xcbf2_9ce4_8422_2325, fold)
 }

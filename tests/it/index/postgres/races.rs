@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use sqlx::PgConnection;
 use terroir::index::{
     AbortOutcome, BlobStanding, CompleteOutcome, DeleteBucket, DeleteOutcome, Index, IndexError, NewVersion,
     PostgresIndex, Precondition, PutOutcome, PutPart, ReclaimReason, Sequence,
@@ -34,6 +36,14 @@ struct Won {
     before: Option<ETag>,
     after: Option<NewVersion>,
     seq: Sequence,
+}
+
+/// A history to read: in which order, what each found, what each left.
+fn steps(history: &[Won]) -> Vec<String> {
+    let step = |won: &Won| {
+        format!("{:?}: {:?} to {:?}", won.seq, won.before, won.after.as_ref().map(|new| &new.etag))
+    };
+    history.iter().map(step).collect()
 }
 
 /// Reads a key and changes it on the condition that it still is what was read.
@@ -97,7 +107,8 @@ async fn rivals_of_four_replicas_leave_one_history_per_key() {
         for won in history.iter() {
             assert!(seqs.insert(won.seq), "a sequence was given twice");
             // In the order of sequences, each found what the one before left: one winner each time, nothing lost.
-            assert_eq!(won.before, current.as_ref().map(|new| new.etag.clone()), "of {text}");
+            let found = current.as_ref().map(|new| new.etag.clone());
+            assert_eq!(won.before, found, "of {text}: {:#?}", steps(history));
             retired.extend(current.iter().flat_map(|new| ids(&new.blobs)));
             current.clone_from(&won.after);
         }
@@ -120,6 +131,67 @@ async fn rivals_of_four_replicas_leave_one_history_per_key() {
         retired.into_iter().collect(),
         "what was replaced waits to be deleted, and nothing else"
     );
+}
+
+/// Waits until `count` of a database's connections wait for a lock that is asked for by number.
+async fn wait_for_waiters(watcher: &mut PgConnection, count: i64) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *watcher).await.unwrap() < count {
+        assert!(Instant::now() < deadline, "nobody waits");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_write_held_up_behind_its_sequence_had_a_lower_number_than_the_writes_before_it() {
+    const SLOW: u64 = 4242;
+    let database = shared().database().await;
+    let replicas = replicas(&database, 2).await;
+    make_bucket(&*replicas[0], "records").await;
+    // Between a writer's sequence and its row: where a machine under load may leave it for long.
+    database
+        .run(&format!(
+            "SET search_path = terroir_index; \
+             CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.size = {SLOW} THEN PERFORM pg_advisory_xact_lock(1, 1); END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER hold BEFORE INSERT ON heads FOR EACH ROW EXECUTE FUNCTION hold()"
+        ))
+        .await;
+    let (mut holder, mut watcher) = (database.raw().await, database.raw().await);
+    sqlx::query("SELECT pg_advisory_lock(1, 1)").execute(&mut holder).await.unwrap();
+    let one = Arc::clone(&replicas[0]);
+    let slow = tokio::spawn(async move {
+        let new = NewVersion { size: SLOW, ..version("records", "a") };
+        committed(one.commit_put(new, Precondition::None, NOW).await.unwrap())
+    });
+    wait_for_waiters(&mut watcher, 1).await;
+    let other = Arc::clone(&replicas[1]);
+    let mut quick = tokio::spawn(async move {
+        let (name, a) = (bucket("records"), key("a"));
+        let put = other.commit_put(version("records", "a"), Precondition::None, NOW).await.unwrap();
+        match other.delete(OURS, &name, &a, Precondition::None, NOW).await.unwrap() {
+            DeleteOutcome::Deleted { seq, .. } => (committed(put), seq),
+            other => panic!("{other:?}"),
+        }
+    });
+    // It comes to its end at once, or waits for the slow one.
+    let done = tokio::select! {
+        done = &mut quick => Some(done.unwrap()),
+        () = wait_for_waiters(&mut watcher, 2) => None,
+    };
+    sqlx::query("SELECT pg_advisory_unlock(1, 1)").execute(&mut holder).await.unwrap();
+    let slow = slow.await.unwrap();
+    let (put, deleted) = match done {
+        Some(done) => done,
+        None => quick.await.unwrap(),
+    };
+    let mut seqs = vec![(put, "put"), (deleted, "deleted"), (slow, "slow")];
+    seqs.sort_unstable();
+    let there = found(&*replicas[0], "records", "a").await;
+    // The last in the order of sequences is what is there.
+    assert_eq!(there.map(|row| row.seq), (seqs[2].1 == "slow").then_some(slow), "{seqs:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
