@@ -25,6 +25,11 @@ const BATCH_RECORDS_MAX: usize = BATCH_BYTES_MAX / LINE_BYTES_MAX - 2;
 /// How soon a commit that failed is tried again when nobody waits for it (completions and summaries do not).
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a completion waits for a decision to be committed with. Nobody waits for a completion, and each commit is a sync of the
+/// disk: the largest part of what a small read costs. A crash in between leaves the decision unfinished, as a crash a moment before
+/// the completion would.
+const COMPLETION_PAUSE: Duration = Duration::from_millis(10);
+
 /// What the writer is asked.
 pub(super) enum Job {
     /// Make a decision durable and tell.
@@ -55,6 +60,8 @@ pub(super) struct Writer {
     counts: watch::Sender<Counts>,
     /// Completions wait here until a commit takes them; bounded by the places their guards hold.
     finished: VecDeque<Finished>,
+    /// When the first of those that wait came.
+    finished_since: Option<Instant>,
     /// When the first stranger of the next summary was noticed.
     strangers_since: Option<Instant>,
     closing: Option<oneshot::Sender<Result<Counts, AuditError>>>,
@@ -76,6 +83,7 @@ impl Writer {
             common: Arc::clone(common),
             counts,
             finished: VecDeque::new(),
+            finished_since: None,
             strangers_since: None,
             closing: None,
             abandoned: false,
@@ -98,7 +106,7 @@ impl Writer {
     /// Waits for something to do; answers the decisions of the next batch.
     fn gather(&mut self) -> Vec<Waiting> {
         let mut waiting = Vec::new();
-        if !self.has_backlog() {
+        while waiting.is_empty() && !self.is_due() {
             match self.next_job() {
                 Some(job) => self.take(job, &mut waiting),
                 None => return waiting,
@@ -117,9 +125,12 @@ impl Writer {
         waiting
     }
 
-    /// Completions that a full batch left over; after a failure they wait for the next job or the pause.
-    fn has_backlog(&self) -> bool {
-        !self.finished.is_empty() && !self.counts.borrow().failing
+    /// Whether there is something to commit although no decision waits.
+    fn is_due(&self) -> bool {
+        let is_full = self.finished.len() >= BATCH_RECORDS_MAX
+            || self.common.strangers.total() >= self.common.options.strangers_max;
+        // After a failure the next decision tries again, or the pause is over.
+        self.closing.is_some() || (is_full && !self.counts.borrow().failing)
     }
 
     /// The next job, or `None` when it is time for something else.
@@ -134,19 +145,20 @@ impl Writer {
 
     /// How long to wait for a job at most.
     fn patience(&self) -> Option<Duration> {
-        if !self.finished.is_empty() {
-            return Some(RETRY_PAUSE);
-        }
-        let since = self.strangers_since?;
+        let completions = self.finished_since.map(|since| COMPLETION_PAUSE.saturating_sub(since.elapsed()));
         let interval = Duration::from_millis(self.common.options.strangers_interval_ms);
-        let left = interval.saturating_sub(since.elapsed());
+        let strangers = self.strangers_since.map(|since| interval.saturating_sub(since.elapsed()));
+        let left = completions.into_iter().chain(strangers).min()?;
         Some(if self.counts.borrow().failing { left.max(RETRY_PAUSE) } else { left })
     }
 
     fn take(&mut self, job: Job, waiting: &mut Vec<Waiting>) {
         match job {
             Job::Decision(one) => waiting.push(*one),
-            Job::Completion(one) => self.finished.push_back(one),
+            Job::Completion(one) => {
+                self.finished_since.get_or_insert_with(Instant::now);
+                self.finished.push_back(one);
+            }
             Job::Wake => {
                 self.strangers_since.get_or_insert_with(Instant::now);
             }
@@ -181,6 +193,7 @@ impl Writer {
         let decided = waiting.len() as u64;
         // Gives their places back, before the counts say so.
         self.finished.drain(..count);
+        self.finished_since = (!self.finished.is_empty()).then(Instant::now);
         self.counts.send_modify(|counts| {
             counts.decisions += decided;
             counts.completions += count as u64;

@@ -157,7 +157,6 @@ pub(super) const ROW_UPSERT: &str = "INSERT INTO directory (kind, id, generation
 pub(super) const DIRECTORY_CHANGE: &str = "SELECT value FROM sequences WHERE name = 'directory'";
 
 // ---- life ----
-pub(super) const SEQUENCES: &str = "SELECT name, value FROM sequences";
 pub(super) const SEQUENCE_SET: &str = "UPDATE sequences SET value = $2 WHERE name = $1";
 pub(super) const META: &str = "SELECT incarnation, format, region, environment FROM meta";
 pub(super) const META_INSERT: &str = "INSERT INTO meta (one, incarnation, format, region, environment, created_ms) \

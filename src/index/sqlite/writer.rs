@@ -20,6 +20,9 @@ use super::engine::translate;
 use crate::index::{Incarnation, IndexError, Sequence, sql};
 use crate::model::{Timestamp, failpoint};
 
+/// How a transaction begins: with the lock, and what was handed out before. One trip to the engine's thread.
+const BEGIN: &str = "BEGIN IMMEDIATE; SELECT name, value FROM sequences";
+
 /// A statement with its values.
 pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
@@ -47,7 +50,11 @@ pub(super) struct Tx {
     conn: SqliteConnection,
     marks: Marks,
     marks_before: Marks,
+    /// The change under way has written, inside the open savepoint.
     is_saved: bool,
+    /// The savepoint of the last change that was kept is still open: closing it would be a trip to the engine's thread for nothing,
+    /// since the next savepoint's or the commit does it.
+    is_open: bool,
     statements: Arc<AtomicU64>,
     /// How long a replaced blob stays.
     pub(super) reclaim_delay: Duration,
@@ -97,10 +104,7 @@ impl Tx {
 
     /// Writes; answers how many rows changed.
     pub(super) async fn write(&mut self, statement: Statement<'_>) -> Result<u64, IndexError> {
-        if !self.is_saved {
-            self.plain("SAVEPOINT change").await?;
-            self.is_saved = true;
-        }
+        self.save().await?;
         self.statements.fetch_add(1, Ordering::Relaxed);
         let done = statement.execute(&mut self.conn).await.map_err(|error| translate(error, "changing"))?;
         Ok(done.rows_affected())
@@ -111,10 +115,7 @@ impl Tx {
         &mut self,
         statement: Statement<'_>,
     ) -> Result<Option<SqliteRow>, IndexError> {
-        if !self.is_saved {
-            self.plain("SAVEPOINT change").await?;
-            self.is_saved = true;
-        }
+        self.save().await?;
         self.statements.fetch_add(1, Ordering::Relaxed);
         statement.fetch_optional(&mut self.conn).await.map_err(|error| translate(error, "changing"))
     }
@@ -135,9 +136,9 @@ impl Tx {
     }
 
     async fn begin(&mut self) -> Result<(), IndexError> {
-        self.plain("BEGIN IMMEDIATE").await?;
+        (self.is_saved, self.is_open) = (false, false);
         // Another process may have committed since, so the marks are read under the lock, every time.
-        for row in self.rows(sqlx::query(sql::SEQUENCES)).await? {
+        for row in self.rows(sqlx::query(BEGIN)).await? {
             let mark = number(&row, "value")?;
             match value::<&str>(&row, "name")? {
                 "commit" => self.marks.commit = mark,
@@ -149,15 +150,26 @@ impl Tx {
         Ok(())
     }
 
+    /// Begins what can be undone, before a change's first write.
+    async fn save(&mut self) -> Result<(), IndexError> {
+        if !std::mem::replace(&mut self.is_saved, true) {
+            let was_open = std::mem::replace(&mut self.is_open, true);
+            self.plain(if was_open { "RELEASE change; SAVEPOINT change" } else { "SAVEPOINT change" })
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Keeps what the last change did.
-    async fn keep(&mut self) -> Result<(), IndexError> {
-        if std::mem::take(&mut self.is_saved) { self.plain("RELEASE change").await } else { Ok(()) }
+    fn keep(&mut self) {
+        self.is_saved = false;
     }
 
     /// Undoes what the last change did.
     async fn undo(&mut self) -> Result<(), IndexError> {
         self.marks = self.marks_before;
         if std::mem::take(&mut self.is_saved) {
+            self.is_open = false;
             self.plain("ROLLBACK TO change; RELEASE change").await?;
         }
         Ok(())
@@ -226,7 +238,7 @@ impl<M: Mutation> Job for Pending<M> {
                 self.outcome = Some(Err(error));
             }
             Ok(outcome) => {
-                tx.keep().await?;
+                tx.keep();
                 self.outcome = Some(Ok(outcome));
             }
         }
@@ -317,6 +329,7 @@ impl Writer {
             marks: Marks::default(),
             marks_before: Marks::default(),
             is_saved: false,
+            is_open: false,
             statements: Arc::clone(&self.statements),
             reclaim_delay: self.options.reclaim_delay,
             buckets_per_tenant_max: self.options.buckets_per_tenant_max,
