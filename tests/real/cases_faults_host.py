@@ -161,7 +161,7 @@ def a_clock_that_steps_refuses_what_it_must_and_keeps_order_and_blobs():
             for step in (0, STEP_S, 0, -STEP_S, 0):
                 clock.step(step)
                 client.offset_s = step
-                # A step forward makes what the directory of tenants knows look old: it refuses until it has asked again.
+                # Nobody is refused because of it: how old the directory of tenants is does not go by this clock.
                 pauses.append(recovered_in(client, bucket, time.monotonic(), within_s=PAUSE_S))
                 with Load(side, f"{seed}-{len(orders)}", 4, ledger, mix=SMALL_MIX) as load:
                     ledger = load.ledger
