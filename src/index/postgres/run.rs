@@ -39,6 +39,7 @@ pub(super) struct Inner {
 pub(super) struct Context {
     reclaim_delay: Duration,
     pub(super) buckets_per_tenant_max: u32,
+    pub(super) uploads_per_tenant_max: u32,
 }
 
 impl Context {
@@ -95,6 +96,7 @@ impl Inner {
             context: Context {
                 reclaim_delay: options.reclaim_delay,
                 buckets_per_tenant_max: options.buckets_per_tenant_max,
+                uploads_per_tenant_max: options.uploads_per_tenant_max,
             },
             attempts_max: options.attempts_max.max(1),
             entropy,
