@@ -535,3 +535,18 @@ async fn a_clock_set_ahead_made_a_blob_unknown_since_yesterday_one_of_last_month
         "by then it has really been unknown for so long"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_took_the_places_of_requests_at_the_store() {
+    let kept = Kept::small().await;
+    let tap = kept.world.app.tap("fr");
+    let before = tap.asked();
+    kept.forget("several").await;
+    let pass = kept.pass().await;
+    assert!(pass.counts.verified > 0 && pass.counts.unknown > 0, "{pass:?}");
+    let asked = tap.asked() - before;
+    assert!(asked.reads > 0 && asked.heads > 0);
+    assert_eq!(asked.background, asked.store(), "verifying blobs and telling unknown ones apart");
+    kept.size_of("one").await.unwrap();
+    assert_eq!((tap.asked() - before).background, asked.background, "a request is none of it");
+}
