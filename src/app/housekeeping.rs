@@ -26,7 +26,7 @@ pub(super) fn start(running: &mut JoinSet<Drained>, site: Arc<Site>, stop: Cance
             site.ring.sweep();
             // A round at a store that does not answer lasts for hours, and a drain waits for this task. What a round that is
             // let go of had deleted is deleted again, which does nothing.
-            let Some(done) = stop.run_until_cancelled(in_background(round(&site))).await else { break };
+            let Some(done) = stop.run_until_cancelled(in_background(Box::pin(round(&site)))).await else { break };
             if let Err(error) = done {
                 tracing::warn!(region = %site.region().id, %error, "a round of housekeeping failed; the next one tries again");
             }

@@ -127,7 +127,7 @@ impl Site {
         let mut run = Run::new(self, request, &pass, decided);
         let done = tokio::select! {
             // What it reads from the store must not take the places, and the retries, of those who wait for an answer.
-            done = in_background(run.run()) => done,
+            done = in_background(Box::pin(run.run())) => done,
             () = self.keep(holder, &pass, progress) => Err(Stop::Lost),
         };
         let pass = run.close(&done);
