@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Ended, Outcome};
+use crate::blobs::in_background;
 use crate::model::{Tenant, TenantCode};
 use crate::placement::Operation;
 use crate::server::Drained;
@@ -25,7 +26,7 @@ pub(super) fn start(running: &mut JoinSet<Drained>, site: Arc<Site>, stop: Cance
             site.ring.sweep();
             // A round at a store that does not answer lasts for hours, and a drain waits for this task. What a round that is
             // let go of had deleted is deleted again, which does nothing.
-            let Some(done) = stop.run_until_cancelled(round(&site)).await else { break };
+            let Some(done) = stop.run_until_cancelled(in_background(Box::pin(round(&site)))).await else { break };
             if let Err(error) = done {
                 tracing::warn!(region = %site.region().id, %error, "a round of housekeeping failed; the next one tries again");
             }

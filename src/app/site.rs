@@ -467,6 +467,7 @@ async fn open_postgres(parts: &SiteParts, address: Address) -> Result<Arc<dyn In
     let (region, environment) = (parts.region.id.clone(), parts.environment.clone());
     let mut options = PostgresOptions::new(address, region, environment, Opening::CreateIfMissing);
     options.reclaim_delay = Duration::from_secs(limits.reclaim_delay_s);
+    options.uploads_per_tenant_max = u32::try_from(limits.tenant_uploads_max).unwrap_or(u32::MAX);
     options.pool.connections_max = u32::try_from(limits.index_connections_max).unwrap_or(u32::MAX);
     options.pool.acquire_ms_max = limits.index_acquire_ms_max;
     options.pool.statement_ms_max = limits.index_statement_ms_max;

@@ -73,6 +73,7 @@ pub use location::Location;
 pub use memory::MemoryStore;
 pub use outbound::{
     CircuitSettings, LimitSettings, Outbound, OutboundSettings, RetrySettings, in_background,
+    is_in_background,
 };
 pub use probe::{Lie, Observation, ProbeError, ProbeReport, Whereabouts, probe, whereabouts};
 pub use reidentified::Reidentified;

@@ -157,7 +157,8 @@ pub trait Index: Send + Sync + fmt::Debug {
 
     // ---- multipart uploads ----
 
-    /// Opens an upload. 1 round trip.
+    /// Opens an upload, unless the tenant has as many as it may. 1 round trip; in `PostgreSQL`, of a tenant that has fewer than 1,000
+    /// left, 5 under a lock of the tenant's.
     async fn create_upload(&self, new: NewUpload) -> Result<CreateUpload, IndexError>;
 
     /// An upload by its identity; it must be under that bucket and key. 1 round trip.

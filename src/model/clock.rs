@@ -1,8 +1,9 @@
 //! Time as a value and as an injected port, so that a test can hold it still.
 
 use std::fmt;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted (POSIX time).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -32,7 +33,13 @@ impl Timestamp {
     /// This moment plus `duration`; saturates.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(millis(duration)))
+    }
+
+    /// The moment `duration` before this one; no earlier than the epoch.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
     }
 
     /// How long after `earlier` this moment is; zero if it is not after it.
@@ -51,9 +58,16 @@ impl fmt::Display for Timestamp {
 }
 
 /// Where "now" comes from. Banned elsewhere by `clippy.toml`: a module that needs the time takes a `Clock`.
+///
+/// Two readings, since a clock on the wall may be set: what other processes and people must understand is [`now`](Self::now);
+/// how long something lasted is [`ticked`](Self::ticked).
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The present moment.
+    /// The present moment. It may step in either direction when somebody, or the network's time, sets the machine's clock.
     fn now(&self) -> Timestamp;
+
+    /// How long this clock has run since a moment that stays the same for as long as the process lives. Never steps; may stand
+    /// still while the machine is suspended. Means nothing in another process.
+    fn ticked(&self) -> Duration;
 }
 
 /// The machine's real-time clock.
@@ -67,28 +81,55 @@ impl Clock for SystemClock {
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
+
+    fn ticked(&self) -> Duration {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGAN.elapsed()
+    }
 }
 
 /// A clock that moves only when told to.
 #[derive(Debug, Default)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    wall_ms: AtomicU64,
+    ticked_ms: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock standing at `start`.
     pub fn at(start: Timestamp) -> Self {
-        Self(AtomicU64::new(start.millis()))
+        Self { wall_ms: AtomicU64::new(start.millis()), ticked_ms: AtomicU64::new(0) }
     }
 
-    /// Moves the clock forward.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.wall_ms.fetch_add(millis(by), Ordering::SeqCst);
+        self.ticked_ms.fetch_add(millis(by), Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock ahead: no time passes.
+    pub fn set_ahead(&self, by: Duration) {
+        self.wall_ms.fetch_add(millis(by), Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock back: no time passes. Wraps below the epoch.
+    pub fn set_back(&self, by: Duration) {
+        self.wall_ms.fetch_sub(millis(by), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.wall_ms.load(Ordering::SeqCst))
     }
+
+    fn ticked(&self) -> Duration {
+        Duration::from_millis(self.ticked_ms.load(Ordering::SeqCst))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -106,5 +147,17 @@ mod tests {
         let late = Timestamp::from_millis(u64::MAX);
         assert_eq!(late.after(Duration::from_secs(1)), late);
         assert_eq!(Timestamp::from_millis(1).since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_does_not_tick() {
+        let clock = ManualClock::at(Timestamp::from_seconds(10_000));
+        clock.advance(Duration::from_secs(5));
+        clock.set_ahead(Duration::from_mins(20));
+        clock.set_back(Duration::from_mins(40));
+        assert_eq!(clock.ticked(), Duration::from_secs(5));
+        assert_eq!(clock.now(), Timestamp::from_seconds(10_005 - 1200));
+        let before = SystemClock.ticked();
+        assert!(SystemClock.ticked() >= before);
     }
 }

@@ -1,13 +1,13 @@
 //! The accept loop and the drain.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use tokio::net::{TcpListener, TcpStream};
@@ -88,10 +88,7 @@ where
         }
     }
     // Clients that the kernel connected already believe that we took them: closing the listener would reset them.
-    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-        let _ = open.take(Ok(accepted), &service);
-    }
-    drop(listener);
+    open.take_waiting(listener, &service).await;
     drain.cancel();
     drained(open.connections, &server).await
 }
@@ -130,9 +127,55 @@ impl Open {
         }
         Ok(())
     }
+
+    /// Takes what the kernel holds connected, then closes the listener. Whoever connects between the kernel's "no more" and that is
+    /// reset, which nobody can help.
+    ///
+    /// The kernel itself is asked: the runtime may not have heard yet of a connection that is there, and lets a task take no more
+    /// than 128 without a break.
+    async fn take_waiting<S, B>(&mut self, listener: TcpListener, service: &S)
+    where
+        S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Unpin
+            + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Ok(listener) = listener.into_std() else { return };
+        let mut failed = 0;
+        for _ in 0..BACKLOG_MAX {
+            let accepted = listener.accept().and_then(|(tcp, address)| {
+                tcp.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(tcp)?, address))
+            });
+            match self.take(accepted, service) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    event::accept_failed(&error);
+                    failed += 1;
+                    if failed == FAILED_MAX {
+                        return;
+                    }
+                    // Out of descriptors, most likely: those who leave give theirs back.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections taken at most when a drain begins: what the kernel holds of them (`net.core.somaxconn`, 4,096 since Linux 5.4). More
+/// came after it.
+const BACKLOG_MAX: usize = 4_096;
+
+/// Failures to take one of them before the rest is given up: half a second.
+const FAILED_MAX: usize = 10;
 
 /// One connection from accept to close.
 async fn one_connection<S, B>(

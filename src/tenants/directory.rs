@@ -13,9 +13,7 @@ use super::registry::new_secret;
 use super::sealed_row::{self, CREDENTIAL, TENANT};
 use crate::index::{DirectoryRow, Index};
 use crate::keys::Ring;
-use crate::model::{
-    AccessKeyId, Clock, Credential, CredentialStatus, Entropy, Secret, Tenant, TenantStatus, Timestamp,
-};
+use crate::model::{AccessKeyId, Clock, Credential, CredentialStatus, Entropy, Secret, Tenant, TenantStatus};
 
 /// Rows asked for at once.
 const PAGE: u32 = 1000;
@@ -96,7 +94,8 @@ struct Inner {
     credentials: DashMap<String, Held<Credential>>,
     /// The newest change taken over.
     seen_change: AtomicU64,
-    /// When the index was last read with success, ms: the moment the reading began.
+    /// When the index was last read with success, ms of [`Clock::ticked`]: the moment the reading began. Not of the wall clock: set
+    /// back, that would let a snapshot answer for as long as it was set back by.
     read_ms: AtomicU64,
     decoy: Arc<Secret<String>>,
 }
@@ -142,8 +141,8 @@ impl Directory {
     pub fn lookup(&self, key_id: &AccessKeyId) -> Result<Identity, Unidentified> {
         let inner = &self.inner;
         let refused = |reason| Unidentified { reason, decoy: Arc::clone(&inner.decoy) };
-        let read = Timestamp::from_millis(inner.read_ms.load(Ordering::Acquire));
-        if inner.clock.now().since(read) > inner.settings.stale_max {
+        let read = Duration::from_millis(inner.read_ms.load(Ordering::Acquire));
+        if inner.clock.ticked().saturating_sub(read) > inner.settings.stale_max {
             return Err(refused(Reason::Stale));
         }
         let credential = inner.credentials.get(key_id.as_str()).and_then(|held| held.value.clone());
@@ -205,7 +204,7 @@ impl Inner {
     }
 
     async fn refresh(&self) -> Result<bool, TenantsError> {
-        let began = self.clock.now();
+        let began = self.clock.ticked();
         let seen = self.seen_change.load(Ordering::Acquire);
         let found = self.index.directory_change().await?;
         if found < seen {
@@ -228,7 +227,7 @@ impl Inner {
             // More changes than rows can be, or rows that the change number counts and the list does not show.
             return Err(TenantsError::Corrupt { kind: "changed" });
         }
-        self.read_ms.store(began.millis(), Ordering::Release);
+        self.read_ms.store(u64::try_from(began.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
         Ok(after > seen)
     }
 

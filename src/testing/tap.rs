@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::app::Between;
 use crate::blobs::testing::{Faults, FaultyStore};
-use crate::blobs::{BlobInfo, BlobStore, Cursor, Description, Error, Location, Page};
+use crate::blobs::{BlobInfo, BlobStore, Cursor, Description, Error, Location, Page, is_in_background};
 use crate::envelope::Sealed;
 use crate::index::Index;
 use crate::model::RegionId;
@@ -33,6 +33,8 @@ pub struct Asked {
     pub lists: u64,
     /// Bytes read.
     pub read_bytes: u64,
+    /// Of all the calls, those that gave way to requests.
+    pub background: u64,
     /// Round trips of the index.
     pub index: u64,
 }
@@ -55,6 +57,7 @@ impl std::ops::Sub for Asked {
             deletes: self.deletes - before.deletes,
             lists: self.lists - before.lists,
             read_bytes: self.read_bytes - before.read_bytes,
+            background: self.background - before.background,
             index: self.index - before.index,
         }
     }
@@ -70,6 +73,7 @@ pub struct Tap {
     deletes: AtomicU64,
     lists: AtomicU64,
     read_bytes: AtomicU64,
+    background: AtomicU64,
     index: Arc<AtomicU64>,
 }
 
@@ -83,6 +87,7 @@ impl Tap {
             deletes: AtomicU64::default(),
             lists: AtomicU64::default(),
             read_bytes: AtomicU64::default(),
+            background: AtomicU64::default(),
             index,
         }
     }
@@ -102,6 +107,11 @@ impl Tap {
         self.store.struck()
     }
 
+    fn count(&self, counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::SeqCst);
+        self.background.fetch_add(is_in_background().into(), Ordering::SeqCst);
+    }
+
     /// What was asked so far.
     pub fn asked(&self) -> Asked {
         let value = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
@@ -112,41 +122,38 @@ impl Tap {
             deletes: value(&self.deletes),
             lists: value(&self.lists),
             read_bytes: value(&self.read_bytes),
+            background: value(&self.background),
             index: value(&self.index),
         }
     }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::SeqCst);
 }
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl BlobStore for Tap {
     async fn put(&self, at: &Location, sealed: Sealed) -> Result<(), Error> {
-        count(&self.puts);
+        self.count(&self.puts);
         self.store.put(at, sealed).await
     }
 
     async fn read(&self, at: &Location, range: Range<u64>) -> Result<Bytes, Error> {
-        count(&self.reads);
+        self.count(&self.reads);
         self.read_bytes.fetch_add(range.end - range.start, Ordering::SeqCst);
         self.store.read(at, range).await
     }
 
     async fn head(&self, at: &Location) -> Result<BlobInfo, Error> {
-        count(&self.heads);
+        self.count(&self.heads);
         self.store.head(at).await
     }
 
     async fn delete(&self, at: &Location) -> Result<(), Error> {
-        count(&self.deletes);
+        self.count(&self.deletes);
         self.store.delete(at).await
     }
 
     async fn list(&self, placed: &Placement, after: Option<&Cursor>, limit: usize) -> Result<Page, Error> {
-        count(&self.lists);
+        self.count(&self.lists);
         self.store.list(placed, after, limit).await
     }
 

@@ -1,11 +1,13 @@
 //! The reclaim queue, emptied: the only place that deletes blobs. And throw-away blobs, to ask a store what it does.
 
+use std::time::Duration;
+
 use zeroize::Zeroizing;
 
 use crate::blobs::Location;
 use crate::envelope::{BodySealer, Dek, Kek, Locator, Sealed, Sealer};
 use crate::index::{BlobStanding, PAGE_MAX, ReclaimRow};
-use crate::model::{BlobId, ClassCode, EntropyError, TenantCode, Timestamp, VersionId};
+use crate::model::{BlobId, ClassCode, EntropyError, TenantCode, VersionId};
 
 use super::sealing::random;
 use super::{Decided, Vault, VaultError};
@@ -17,7 +19,7 @@ const PROBE_BYTES: usize = 4096;
 const ROUND_BLOBS_MAX: u32 = 1000;
 
 /// How long a Complete can be repeated and gets the first answer again. S3 promises none; SDKs retry for minutes.
-const COMPLETE_REPLAY_MS: u64 = 24 * 3_600_000;
+pub(super) const REPLAY: Duration = Duration::from_hours(24);
 
 /// Completed uploads forgotten in one transaction.
 const FORGOTTEN_MAX: u32 = 1000;
@@ -48,9 +50,12 @@ impl Due {
 impl Vault {
     /// At most 1,000 blobs due for deletion now, the longest due first, without those of the tenants `except`: blobs that
     /// nobody may delete now would otherwise stand in front of all others for ever.
+    ///
+    /// A clock that was set ahead makes nothing due: see [`Vault::sure_now`].
     pub async fn due(&self, except: &[TenantCode]) -> Result<Due, VaultError> {
         let except = except.get(..usize::from(PAGE_MAX)).unwrap_or(except);
-        Ok(Due(self.parts.index.due_except(self.parts.clock.now(), except, ROUND_BLOBS_MAX).await?))
+        let now = self.sure_now(self.parts.settings.reclaim_delay);
+        Ok(Due(self.parts.index.due_except(now, except, ROUND_BLOBS_MAX).await?))
     }
 
     /// Deletes those of the blobs `due` that are the decided tenant's.
@@ -84,10 +89,8 @@ impl Vault {
 
     /// Forgets uploads that were completed so long ago that nobody repeats their Complete any more.
     pub async fn forget_completed(&self) -> Result<(), VaultError> {
-        let before = self.parts.clock.now().millis().saturating_sub(COMPLETE_REPLAY_MS);
-        while self.parts.index.forget_completed(Timestamp::from_millis(before), FORGOTTEN_MAX).await?
-            >= u64::from(FORGOTTEN_MAX)
-        {}
+        let before = self.sure_now(REPLAY).before(REPLAY);
+        while self.parts.index.forget_completed(before, FORGOTTEN_MAX).await? >= u64::from(FORGOTTEN_MAX) {}
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod records;
 mod scrub;
 mod sealing;
 mod source;
+mod sure_time;
 mod uploads;
 mod write;
 
@@ -26,7 +27,7 @@ use crate::audit::Recorded;
 use crate::blobs::BlobStore;
 use crate::index::Index;
 use crate::keys::Ring;
-use crate::model::{Clock, Entropy, Environment, RegionId};
+use crate::model::{Clock, Entropy, Environment, RegionId, Timestamp};
 use crate::placement::Placement;
 
 pub use crate::blobs::{Error as StoreError, ErrorKind as StoreErrorKind};
@@ -43,6 +44,7 @@ pub use uploads::{ChosenPart, Completion, NewUpload, PartWritten, UploadFacts, W
 pub use write::{Write, Written};
 
 use debris::Sweeper;
+use sure_time::SureTime;
 
 /// A placement whose decision record is durable: what every effect needs.
 pub type Decided = Recorded<Placement>;
@@ -93,6 +95,7 @@ pub struct Vault {
     parts: Arc<VaultParts>,
     sweeper: Sweeper,
     recent: Arc<uploads::RecentUploads>,
+    sure: Arc<SureTime>,
 }
 
 impl Vault {
@@ -100,7 +103,16 @@ impl Vault {
     pub fn new(parts: VaultParts) -> Self {
         let sweeper =
             Sweeper::start(Arc::clone(&parts.index), Arc::clone(&parts.clock), parts.settings.reclaim_delay);
-        Self { parts: Arc::new(parts), sweeper, recent: Arc::default() }
+        // The longest of the delays: twice [`VaultSettings::write_max`] is the least age of what is given up.
+        let kept = parts.settings.reclaim_delay.max(parts.settings.write_max * 2).max(housekeeping::REPLAY);
+        let sure = Arc::new(SureTime::new(kept, parts.clock.as_ref()));
+        Self { parts: Arc::new(parts), sweeper, recent: Arc::default(), sure }
+    }
+
+    /// The time as far as it is sure, for deleting what was given a delay of at most `delay`: a wall clock that was set ahead
+    /// is believed when the step is older than that. Not later than the wall clock.
+    pub fn sure_now(&self, delay: Duration) -> Timestamp {
+        self.sure.now(self.parts.clock.as_ref(), delay)
     }
 
     /// The region whose records these are.

@@ -24,6 +24,9 @@ use fixture::*;
 /// Buckets of one tenant in the indexes under test.
 const BUCKETS_MAX: u32 = 5;
 
+/// Open uploads of one tenant in those under the contract.
+const UPLOADS_MAX: u32 = 40;
+
 fn options(path: &Path) -> SqliteOptions {
     SqliteOptions {
         reclaim_delay: RECLAIM_DELAY,
@@ -60,7 +63,8 @@ fn home() -> (tempfile::TempDir, std::path::PathBuf) {
 async fn sqlite_keeps_the_contract() {
     for (name, check) in contract::CHECKS {
         let (_folder, path) = home();
-        let index: Shared = Arc::new(open(&path).await);
+        let options = SqliteOptions { uploads_per_tenant_max: UPLOADS_MAX, ..options(&path) };
+        let index: Shared = Arc::new(open_with(options).await.unwrap());
         let outcome = tokio::spawn(check(index)).await;
         assert!(outcome.is_ok(), "contract check failed: {name}");
     }

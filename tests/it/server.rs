@@ -20,7 +20,7 @@ use terroir::server::{
 };
 use terroir::telemetry::{Direction, Metrics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -78,7 +78,10 @@ async fn start(limits: Limits) -> Running {
 }
 
 async fn start_tls(limits: Limits, tls: Option<Arc<Certificates>>) -> Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // Room for a crowd that connects while nobody accepts.
+    let listener = socket.listen(1024).unwrap();
     let address = listener.local_addr().unwrap();
     let (metrics, stop, gate) =
         (Arc::new(Metrics::default()), CancellationToken::new(), Arc::new(Semaphore::new(0)));

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::audit::{Ended, Outcome};
+use crate::blobs::in_background;
 use crate::index::Holder;
 use crate::model::Timestamp;
 use crate::placement::Operation;
@@ -125,7 +126,8 @@ impl Site {
         let decided = self.admit(&self.operator()?, &Operation::Maintain, "scrub").await?;
         let mut run = Run::new(self, request, &pass, decided);
         let done = tokio::select! {
-            done = run.run() => done,
+            // What it reads from the store must not take the places, and the retries, of those who wait for an answer.
+            done = in_background(Box::pin(run.run())) => done,
             () = self.keep(holder, &pass, progress) => Err(Stop::Lost),
         };
         let pass = run.close(&done);

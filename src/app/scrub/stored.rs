@@ -85,7 +85,7 @@ impl Run<'_> {
         identity: &Identity,
         first: Option<Timestamp>,
     ) -> Result<(), Stop> {
-        let now = self.site.parts.clock.now();
+        let now = self.site.vault().sure_now(self.site.removal_horizon());
         let what = identity.describe();
         if matches!(identity, Identity::NotSealed(_) | Identity::Elsewhere(_)) {
             event::blob_elsewhere(&self.site.parts.region.id, blob, &what);

@@ -39,7 +39,7 @@ use self::retry::Again;
 
 pub use self::circuit::CircuitSettings;
 pub use self::limit::LimitSettings;
-pub use self::request::in_background;
+pub use self::request::{in_background, is_in_background};
 pub use self::retry::RetrySettings;
 
 /// How a region's store is called.

@@ -80,12 +80,17 @@ pub async fn in_background<T>(work: impl Future<Output = T>) -> T {
     IN_BACKGROUND.scope((), work).await
 }
 
+/// Whether the calls made here and now are [`in_background`].
+pub fn is_in_background() -> bool {
+    IN_BACKGROUND.try_with(|()| ()).is_ok()
+}
+
 impl Call {
     /// A call in the lane of its verb and of the task that makes it.
     pub(super) fn new(request: BlobRequest) -> Self {
         // No request of a client deletes from a store or lists it: only reclaiming and scrubbing do.
         let maintains = matches!(request, BlobRequest::Delete(_) | BlobRequest::List { .. });
-        let background = maintains || IN_BACKGROUND.try_with(|()| ()).is_ok();
+        let background = maintains || is_in_background();
         Self { request, lane: if background { Lane::Background } else { Lane::Foreground } }
     }
 }

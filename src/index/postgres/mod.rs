@@ -44,6 +44,8 @@ pub struct PostgresOptions {
     pub pool: PoolSettings,
     /// Buckets of one tenant.
     pub buckets_per_tenant_max: u32,
+    /// Open multipart uploads of one tenant.
+    pub uploads_per_tenant_max: u32,
     /// How often a change is tried again when others change the same thing, or the database asks for it.
     pub attempts_max: u32,
     /// Where round trips are counted.
@@ -53,8 +55,8 @@ pub struct PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// The usual numbers: those of [`PoolSettings::new`], 24 h until a replaced blob may be deleted, 1,000 buckets a tenant, 64
-    /// attempts (of writers who race for one key, one wins each round).
+    /// The usual numbers: those of [`PoolSettings::new`], 24 h until a replaced blob may be deleted, 1,000 buckets and 10,000 open
+    /// uploads a tenant, 64 attempts (of writers who race for one key, one wins each round).
     pub fn new(address: Address, region: RegionId, environment: Environment, opening: Opening) -> Self {
         Self {
             address,
@@ -64,6 +66,7 @@ impl PostgresOptions {
             reclaim_delay: Duration::from_hours(24),
             pool: PoolSettings::new(INDEX_SCHEMA),
             buckets_per_tenant_max: 1000,
+            uploads_per_tenant_max: 10_000,
             attempts_max: 64,
             metrics: Arc::default(),
             later: &[],

@@ -13,7 +13,7 @@ use crate::database::{Fault, Lease, Pool, Statement};
 use crate::index::fields::Fields;
 use crate::index::{IndexError, NewBlob};
 use crate::model::{BlobId, Entropy, Timestamp};
-use crate::telemetry::{IndexVerb, Metrics};
+use crate::telemetry::{IndexVerb, Metrics, carry};
 
 /// The first pause before a change is tried again because the database asks for it; doubled each time, up to the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -39,6 +39,7 @@ pub(super) struct Inner {
 pub(super) struct Context {
     reclaim_delay: Duration,
     pub(super) buckets_per_tenant_max: u32,
+    pub(super) uploads_per_tenant_max: u32,
 }
 
 impl Context {
@@ -95,6 +96,7 @@ impl Inner {
             context: Context {
                 reclaim_delay: options.reclaim_delay,
                 buckets_per_tenant_max: options.buckets_per_tenant_max,
+                uploads_per_tenant_max: options.uploads_per_tenant_max,
             },
             attempts_max: options.attempts_max.max(1),
             entropy,
@@ -114,13 +116,17 @@ impl Inner {
     /// All rows of a question. One statement, so one moment of the database.
     pub(super) async fn rows<'q>(&self, ask: impl Fn() -> Statement<'q>) -> Result<Vec<PgRow>, IndexError> {
         loop {
-            self.metrics.index_round_trips(IndexVerb::Read).increment();
-            let mut lease = self.pool.lease().await.map_err(index_error)?;
-            let is_new = lease.is_new();
-            match lease.rows(ask()).await {
-                // It waited while the server went away: the others that waited are gone with it, the next one is new.
-                Err(Fault::Lost(_)) if !is_new => {}
-                answer => return answer.map_err(index_error),
+            let asked = async {
+                let mut lease = self.pool.lease().await.map_err(index_error)?;
+                let is_new = lease.is_new();
+                match lease.rows(ask()).await {
+                    // It waited while the server went away: the others that waited are gone with it, the next one is new.
+                    Err(Fault::Lost(_)) if !is_new => Ok(None),
+                    answer => answer.map(Some).map_err(index_error),
+                }
+            };
+            if let Some(rows) = self.metrics.round_trip(IndexVerb::Read, asked).await? {
+                return Ok(rows);
             }
         }
     }
@@ -137,7 +143,7 @@ impl Inner {
         }
         let inner = Arc::clone(self);
         self.changes
-            .spawn(async move { inner.attempts(change).await })
+            .spawn(carry(async move { inner.attempts(change).await }))
             .await
             .unwrap_or(Err(IndexError::Ambiguous))
     }
@@ -145,12 +151,13 @@ impl Inner {
     async fn attempts<C: Change>(&self, mut change: C) -> Result<C::Out, IndexError> {
         let (mut pause, mut taken) = (PAUSE_MIN, 0);
         for _ in 0..self.attempts_max {
-            self.metrics.index_round_trips(IndexVerb::Write).increment();
-            let mut lease = self.pool.lease().await.map_err(index_error)?;
-            let outcome = change.attempt(&mut lease, self.context).await;
-            lease.rollback().await;
-            drop(lease);
-            match outcome {
+            let attempted = async {
+                let mut lease = self.pool.lease().await.map_err(index_error)?;
+                let outcome = change.attempt(&mut lease, self.context).await;
+                lease.rollback().await;
+                outcome
+            };
+            match self.metrics.round_trip(IndexVerb::Write, attempted).await {
                 Ok(Some(out)) => return Ok(out),
                 Ok(None) | Err(Problem::Fault(Fault::Reference(_))) => {}
                 Err(Problem::Index(error)) => return Err(error),

@@ -169,14 +169,24 @@ pub(super) const BUCKET_DELETE: &str = "WITH target AS (SELECT bucket_no, owner 
 // ---- uploads ----
 
 /// $1 upload, $2 bucket, $3 key, $4 tenant, $5 version, $6 class, $7 class code, $8 KEK, $9 epoch, $10 created, $11 record,
-/// $12 metadata.
+/// $12 metadata, $13 the most open uploads that the tenant may have after it.
+///
+/// Counted no further than the bound, of one moment: a bound that must hold against others who create is asked for under
+/// [`UPLOADS_LOCK`].
 pub(super) const UPLOAD_CREATE: &str = "WITH target AS (SELECT bucket_no, owner FROM buckets WHERE name = $2), \
      found AS (SELECT u.upload_id FROM uploads u, target t \
         WHERE u.upload_id = $1 AND u.bucket_no = t.bucket_no AND u.key = $3), \
+     wanted AS (SELECT t.bucket_no FROM target t WHERE t.owner = $4 AND NOT EXISTS (SELECT 1 FROM found)), \
+     opened AS (SELECT count(*) AS count FROM (SELECT 1 FROM buckets b \
+        JOIN uploads u ON u.bucket_no = b.bucket_no AND u.state = 0 \
+        WHERE b.owner = $4 AND EXISTS (SELECT 1 FROM wanted) LIMIT $13) AS one), \
      made AS (INSERT INTO uploads (upload_id, bucket_no, key, tenant, version_id, class, class_code, kek_id, kek_epoch, \
-        created_ms, record, metadata) SELECT $1, t.bucket_no, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM target t \
-        WHERE t.owner = $4 AND NOT EXISTS (SELECT 1 FROM found) RETURNING upload_id) \
-     SELECT t.owner, (SELECT count(*) FROM found) + (SELECT count(*) FROM made) AS count FROM target t";
+        created_ms, record, metadata) SELECT $1, w.bucket_no, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM wanted w \
+        WHERE (SELECT count FROM opened) < $13 RETURNING upload_id) \
+     SELECT t.owner, (SELECT count(*) FROM found) + (SELECT count(*) FROM made) AS count, \
+        CASE WHEN (SELECT count FROM opened) < $13 THEN 0::BIGINT ELSE 1::BIGINT END AS is_full FROM target t";
+/// Until the transaction ends, nobody else who takes it creates an upload of the tenant whose guard is $1.
+pub(super) const UPLOADS_LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 
 /// $1 bucket, $2 key, $3 upload, $4 number, $5 tenant, $6 tag, $7 size, $8 modified, $9 descriptor, $10 blobs, $11 their lengths,
 /// $12 due of what is replaced.

@@ -92,12 +92,43 @@ pub(super) async fn parts(
 }
 
 /// [`crate::index::Index::create_upload`].
+///
+/// The bound on a tenant's open uploads is exact: near it, one of a tenant's creates at a time, over all replicas. Further away
+/// none waits, since a statement only ever counts too few by those that are under way beside it, and of them there would have to
+/// be [`WITHOUT_LOCK`].
 pub(super) struct Create(pub(super) NewUpload);
+
+/// How many uploads below its bound a tenant creates them without a lock: more than a database has connections.
+const WITHOUT_LOCK: u32 = 1000;
 
 impl Change for Create {
     type Out = CreateUpload;
 
-    async fn attempt(&mut self, lease: &mut Lease, _: Context) -> Attempt<CreateUpload> {
+    async fn attempt(&mut self, lease: &mut Lease, context: Context) -> Attempt<CreateUpload> {
+        let max = context.uploads_per_tenant_max;
+        if let Some(far) = max.checked_sub(WITHOUT_LOCK) {
+            let created = self.within(lease, far).await?;
+            if created != Some(CreateUpload::TooMany) {
+                return Ok(created);
+            }
+        }
+        lease.begin().await?;
+        // A statement of its own: the next one sees what was committed while this one waited.
+        lease.row(sqlx::query(sql::UPLOADS_LOCK).bind(row::tenant_guard(self.0.tenant))).await?;
+        let created = self.within(lease, max).await?;
+        if created == Some(CreateUpload::Created) {
+            lease.commit().await?;
+        }
+        Ok(created)
+    }
+
+    fn blobs(&self) -> &[NewBlob] {
+        &[]
+    }
+}
+
+impl Create {
+    async fn within(&self, lease: &mut Lease, uploads_max: u32) -> Attempt<CreateUpload> {
         let new = &self.0;
         let create = sqlx::query(sql::UPLOAD_CREATE)
             .bind(&new.upload.as_bytes()[..])
@@ -111,16 +142,16 @@ impl Change for Create {
             .bind(i64::from(new.kek_epoch))
             .bind(to_signed(new.created.millis())?)
             .bind(&new.record[..])
-            .bind(&new.metadata[..]);
+            .bind(&new.metadata[..])
+            .bind(i64::from(uploads_max));
         let Some(row) = lease.row(create).await? else { return Ok(Some(CreateUpload::NoBucket)) };
         if !is_owner(&row, new.tenant)? {
             return Ok(Some(CreateUpload::NotYours));
         }
-        Ok((row.int("count")? == 1).then_some(CreateUpload::Created))
-    }
-
-    fn blobs(&self) -> &[NewBlob] {
-        &[]
+        if row.int("count")? == 1 {
+            return Ok(Some(CreateUpload::Created));
+        }
+        Ok((row.int("is_full")? == 1).then_some(CreateUpload::TooMany))
     }
 }
 

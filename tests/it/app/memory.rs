@@ -103,6 +103,9 @@ async fn a_writer_that_leaves_shows_nothing_and_its_blobs_are_reclaimed_when_due
         fn now(&self) -> terroir::model::Timestamp {
             SystemClock.now().after(Duration::from_millis(self.0.now().millis()))
         }
+        fn ticked(&self) -> Duration {
+            SystemClock.ticked() + self.0.ticked()
+        }
     }
     let clock = Arc::new(Ahead(ManualClock::default()));
     let mut setup = Setup { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Setup::default() };

@@ -497,3 +497,56 @@ async fn a_tenant_that_is_suspended_is_skipped_not_called_damaged() {
     assert_eq!((pass.counts.skipped, pass.counts.verified), (kept.blobs().len() as u64, 0), "{pass:?}");
     assert_eq!(pass.findings, []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_ahead_had_replaced_blobs_deleted_long_before_their_delay_was_over() {
+    let kept = Kept::small().await;
+    let site = kept.world.app.site("fr");
+    put(&kept.clinic.s3, "clinic", "one", &noise(5, 40 * KIB)).await;
+    let held = kept.blobs();
+    let reclaim = async || {
+        let decided = site.admit(&kept.clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
+        let due = site.vault().due(&[]).await.unwrap();
+        site.vault().reclaim(&decided, &due).await.unwrap().deleted
+    };
+    let delay = Duration::from_secs(terroir::settings::Limits::default().reclaim_delay_s);
+    kept.clock.advance(Duration::from_mins(1));
+    kept.clock.set_ahead(delay * 3);
+    assert_eq!(reclaim().await, 0);
+    kept.clock.advance(delay - Duration::from_mins(2));
+    assert_eq!(reclaim().await, 0, "two minutes before the end of what it really takes");
+    assert_eq!(kept.blobs(), held);
+    kept.clock.advance(Duration::from_mins(2));
+    assert_eq!(reclaim().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_ahead_made_a_blob_unknown_since_yesterday_one_of_last_month() {
+    let kept = Kept::small().await;
+    kept.forget("one").await;
+    assert_eq!(kept.removing_pass().await.counts.unknown, 1);
+    kept.clock.advance(Duration::from_hours(24));
+    kept.clock.set_ahead(HORIZON);
+    assert_eq!(kept.removing_pass().await.counts.given_up, 0);
+    kept.clock.advance(HORIZON);
+    assert_eq!(
+        kept.removing_pass().await.counts.given_up,
+        1,
+        "by then it has really been unknown for so long"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_took_the_places_of_requests_at_the_store() {
+    let kept = Kept::small().await;
+    let tap = kept.world.app.tap("fr");
+    let before = tap.asked();
+    kept.forget("several").await;
+    let pass = kept.pass().await;
+    assert!(pass.counts.verified > 0 && pass.counts.unknown > 0, "{pass:?}");
+    let asked = tap.asked() - before;
+    assert!(asked.reads > 0 && asked.heads > 0);
+    assert_eq!(asked.background, asked.store(), "verifying blobs and telling unknown ones apart");
+    kept.size_of("one").await.unwrap();
+    assert_eq!((tap.asked() - before).background, asked.background, "a request is none of it");
+}

@@ -73,6 +73,7 @@ checks![
     uploads_of_others_are_out_of_reach,
     parts_are_listed_in_pages,
     uploads_are_listed_in_pages,
+    a_tenant_has_a_bounded_number_of_open_uploads,
     counters_follow_every_change,
     a_kek_epoch_in_use_is_counted,
     a_directory_row_changes_by_compare_and_set,
@@ -898,6 +899,49 @@ async fn parts_are_listed_in_pages(index: Shared) {
     assert_eq!(numbers, [1, 3, 5, 9_999]);
     let none = index.list_parts(OURS, &open.bucket, &open.key, open.upload, 9_999, 3).await.unwrap();
     assert_eq!(none, ListParts::Page(terroir::index::PartsPage::default()));
+}
+
+async fn a_tenant_has_a_bounded_number_of_open_uploads(index: Shared) {
+    make_bucket(&*index, "records").await;
+    make_bucket(&*index, "scans").await;
+    let theirs = bucket("theirs");
+    assert_eq!(index.create_bucket(&theirs, THEIRS, None, NOW).await.unwrap(), CreateBucket::Created);
+    // More of them at once than there may be, over all of the tenant's buckets.
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..super::UPLOADS_MAX + 10 {
+        let (index, new) = (index.clone(), upload(["records", "scans"][n as usize % 2], "big"));
+        tasks.spawn(async move { (index.create_upload(new.clone()).await.unwrap(), new) });
+    }
+    let (mut created, mut refused) = (Vec::new(), 0);
+    for (outcome, new) in tasks.join_all().await {
+        match outcome {
+            CreateUpload::Created => created.push(new),
+            CreateUpload::TooMany => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((created.len(), refused), (super::UPLOADS_MAX as usize, 10));
+    let again = index.create_upload(created[0].clone()).await.unwrap();
+    assert_eq!(again, CreateUpload::Created, "a repetition opens nothing");
+    let others = NewUpload { tenant: THEIRS, bucket: theirs, ..upload("theirs", "big") };
+    assert_eq!(index.create_upload(others).await.unwrap(), CreateUpload::Created, "each has its own");
+    let not_ours = upload("theirs", "big");
+    assert_eq!(index.create_upload(not_ours).await.unwrap(), CreateUpload::NotYours);
+    let one_more = upload("records", "one more");
+    assert_eq!(index.create_upload(one_more.clone()).await.unwrap(), CreateUpload::TooMany);
+    let gone = &created[1];
+    let aborted = index.abort_upload(OURS, &gone.bucket, &gone.key, gone.upload, NOW).await.unwrap();
+    assert_eq!(aborted, AbortOutcome::Aborted);
+    assert_eq!(index.create_upload(one_more).await.unwrap(), CreateUpload::Created);
+    let done = &created[2];
+    let put = part(done, 1);
+    index.put_part(OURS, &done.bucket, &done.key, put.clone(), NOW).await.unwrap();
+    index
+        .complete_upload(done.upload, vec![(1, put.etag)], completion(done, 10), Precondition::None, NOW)
+        .await
+        .unwrap();
+    let in_its_place = index.create_upload(upload("records", "in its place")).await.unwrap();
+    assert_eq!(in_its_place, CreateUpload::Created, "a completed one is not open");
 }
 
 async fn uploads_are_listed_in_pages(index: Shared) {

@@ -43,7 +43,9 @@ async fn postgres_keeps_the_contract() {
     let database = shared().database().await;
     for (name, check) in contract::CHECKS {
         database.run("DROP SCHEMA IF EXISTS terroir_index CASCADE").await;
-        let index: Shared = Arc::new(open(&database).await);
+        let options =
+            PostgresOptions { uploads_per_tenant_max: super::UPLOADS_MAX, ..options(database.address()) };
+        let index: Shared = Arc::new(open_with(options).await.unwrap());
         let outcome = tokio::spawn(check(index.clone())).await;
         assert!(outcome.is_ok(), "contract check failed: {name}");
         index.close().await;

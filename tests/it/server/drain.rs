@@ -141,6 +141,33 @@ async fn a_handshake_under_way_is_finished_and_its_request_answered() {
     assert!(answer.ends_with("ok"), "{answer:?}");
 }
 
+#[tokio::test]
+async fn a_crowd_that_the_kernel_had_connected_was_reset_by_the_drain() {
+    use std::io::{Read, Write};
+    // Fewer than the listener's backlog, more than the runtime takes without a break.
+    const CROWD: usize = 400;
+    const A_WHILE: std::time::Duration = std::time::Duration::from_secs(5);
+    let running = start(Limits { connections_max: 1_000, drain_idle_ms: 10_000, ..limits() }).await;
+    // Without a pause in which the server could take one: they are with the kernel when it is told to stop.
+    let crowd: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let mut socket = std::net::TcpStream::connect_timeout(&running.address, A_WHILE).unwrap();
+            socket.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            socket
+        })
+        .collect();
+    running.stop.cancel();
+    let answers = tokio::task::spawn_blocking(move || {
+        let answered = crowd.into_iter().map(|mut socket| {
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).is_ok_and(|_| answer.ends_with("ok"))
+        });
+        answered.filter(|answered| *answered).count()
+    });
+    assert_eq!(answers.await.unwrap(), CROWD);
+    assert_eq!(running.task.await.unwrap().aborted, 0);
+}
+
 // ---- under load
 
 /// What became of a request.

@@ -1,7 +1,10 @@
 //! What operations cost, counted by a relay between the index and its server, and where the server looks for rows.
 
+use std::sync::Arc;
+
 use terroir::index::{Index, PostgresOptions, Precondition, ReclaimReason};
 use terroir::index::{NewPart, PostgresIndex};
+use terroir::telemetry::{IndexVerb, Metrics};
 
 use super::super::fixture::*;
 use super::{open, open_with, options};
@@ -146,4 +149,25 @@ async fn nothing_scans_a_table() {
         // A page of 11 rows, three times each of three listings, and a few more.
         assert!(sought > 0 && sought < 600, "{table}: {sought} rows were looked at");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_histogram_of_round_trips_knew_nothing_of_postgres() {
+    let database = shared().database().await;
+    let metrics = Arc::new(Metrics::default());
+    let index =
+        open_with(PostgresOptions { metrics: Arc::clone(&metrics), ..options(database.address()) }).await;
+    let index = index.unwrap();
+    make_bucket(&index, "records").await;
+    put(&index, "1").await;
+    found(&index, "records", "1").await.unwrap();
+    index.health().await.unwrap();
+    for (verb, counted) in [(IndexVerb::Write, 2), (IndexVerb::Read, 2)] {
+        assert_eq!(metrics.index_round_trips(verb).value(), counted, "{verb:?}");
+        assert_eq!(metrics.index_durations(verb).count(), counted, "{verb:?}");
+    }
+    // What failed took its time as well.
+    index.close().await;
+    index.bucket(&bucket("records")).await.unwrap_err();
+    assert_eq!(metrics.index_durations(IndexVerb::Read).count(), 3);
 }

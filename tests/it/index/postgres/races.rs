@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 use terroir::index::{
-    AbortOutcome, BlobStanding, CompleteOutcome, DeleteBucket, DeleteOutcome, Index, IndexError, NewVersion,
-    PostgresIndex, Precondition, PutOutcome, PutPart, ReclaimReason, Sequence,
+    AbortOutcome, BlobStanding, CompleteOutcome, CreateUpload, DeleteBucket, DeleteOutcome, Index,
+    IndexError, NewVersion, PostgresIndex, PostgresOptions, Precondition, PutOutcome, PutPart, ReclaimReason,
+    Sequence,
 };
 use terroir::model::{ETag, Entropy, SystemEntropy};
 
 use super::super::fixture::*;
-use super::open;
+use super::{open, open_with, options};
 use crate::support::postgres::{Database, shared};
 
 async fn replicas(database: &Database, count: usize) -> Vec<Arc<PostgresIndex>> {
@@ -379,4 +380,37 @@ async fn a_tenant_of_several_replicas_has_no_more_buckets_than_allowed() {
         made += u32::from(task.await.unwrap());
     }
     assert_eq!(made, super::super::BUCKETS_MAX);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_together_opened_more_uploads_than_a_tenant_may_have() {
+    const MAX: u32 = 1040;
+    let begin = async |replicas: &[Arc<PostgresIndex>], count: usize| {
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..count {
+            let index = Arc::clone(&replicas[n % 2]);
+            tasks.spawn(async move { index.create_upload(upload("records", "big")).await.unwrap() });
+        }
+        let outcomes = tasks.join_all().await;
+        let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+        (count(CreateUpload::Created), count(CreateUpload::TooMany))
+    };
+    let database = shared().database().await;
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let options = PostgresOptions { uploads_per_tenant_max: MAX, ..options(database.address()) };
+        replicas.push(Arc::new(open_with(options).await.unwrap()));
+    }
+    make_bucket(&*replicas[0], "records").await;
+    // The first of them far enough below the bound to need no lock.
+    assert_eq!(begin(&replicas, 60).await, (60, 0));
+    let rows = format!(
+        "INSERT INTO terroir_index.uploads (upload_id, bucket_no, key, tenant, version_id, class, class_code, kek_id, \
+            kek_epoch, created_ms, record, metadata) SELECT decode(md5(n::text), 'hex'), b.bucket_no, 'k', b.owner, \
+            decode(md5('v' || n::text), 'hex'), 'health', 3, b.owner, 1, 1, 'x', 'x' \
+         FROM terroir_index.buckets b, generate_series(1, {}) n",
+        MAX - 120
+    );
+    database.run(&rows).await;
+    assert_eq!(begin(&replicas, 100).await, (60, 40));
 }
