@@ -9,11 +9,17 @@ run unspoiled and must be green. What was seen is kept in `seen.json` beside the
 
 The copy lives at one path, in SABOTAGE_TARGET_DIR, and is built incrementally: one changed line costs a tenth of a whole build. In
 it the package does not depend on itself for its `testing` feature, which would compile the library twice.
+
+Many sabotages are first applied in company, to spare builds: each in two builds of its own choice, no two in the same two, and all
+their tests run in every build. A test that is red in exactly the two builds of its sabotage is red because of it: any other one that
+could have made it so would have to be in both, or would have made it red elsewhere too. Whoever is not proved so is applied alone.
 """
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -31,6 +37,8 @@ LIST = HERE / "list.toml"
 FIELDS = {"name", "why", "file", "search", "replace", "test", "refused_by_compiler"}
 BUILD_S = 1_800
 RUN_S = 300
+# Fewer are applied one by one.
+COMPANY_MIN = 6
 # Kind → where its tests stand, and what builds them. Cheap kinds come first, and each kind's sabotages in one go.
 KINDS = {
     "lib": ("src", ["test", "--lib"]),
@@ -132,10 +140,13 @@ def sabotage(chosen, resume):
         for kind in KINDS:
             entries = [entry for entry in left if kind_of(entry["test"])[0] == kind]
             sick = bench.unspoiled(kind, sorted({kind_of(entry["test"])[1] for entry in entries})) if entries else {}
-            for entry in entries:
+            proved = bench.in_company(kind, [entry for entry in entries if kind_of(entry["test"])[1] not in sick])
+            for entry in sorted(entries, key=lambda entry: entry["name"] not in proved):
                 start = time.monotonic()
                 verdict, said = sick.get(kind_of(entry["test"])[1], (None, ""))
-                if verdict:
+                if entry["name"] in proved:
+                    due = verdict = "red"
+                elif verdict:
                     due, verdict = "green", f"{verdict} before any sabotage"
                 else:
                     due = "does not compile" if entry.get("refused_by_compiler") else "red"
@@ -177,16 +188,57 @@ class Bench:
         print(f"{kind}: {len(tests) - len(sick)} of {len(tests)} tests are green unspoiled, {time.monotonic() - start:.0f} s", flush=True)
         return sick
 
+    def in_company(self, kind, entries):
+        """The names of those whose tests are red in the two builds that they are in, and green in all others."""
+        proved = set()
+        entries = [entry for entry in entries if not entry.get("refused_by_compiler")] if kind in ("lib", "it") else []
+        while len(entries) >= COMPANY_MIN:
+            # One sabotage for each test at a time; the next round has the others.
+            round = {kind_of(entry["test"])[1]: entry for entry in reversed(entries)}
+            entries = [entry for entry in entries if entry not in round.values()]
+            proved |= self.round_of_company(kind, round)
+        return proved
+
+    def round_of_company(self, kind, round):
+        builds = next(count for count in itertools.count(2) if count * (count - 1) // 2 >= len(round))
+        places = dict(zip(round, itertools.combinations(range(builds), 2)))
+        red = {test: set() for test in round}
+        unknown = set()
+        for build in range(builds):
+            start = time.monotonic()
+            here = [round[test] for test, (one, two) in places.items() if build in (one, two)]
+            with self.broken(here):
+                built, _ = self.build(kind)
+                found = self.run(kind, built, sorted(round))[0] if built is not None else {}
+            for test in round:
+                if found.get(test) == "FAILED":
+                    red[test].add(build)
+                elif found.get(test) != "ok":
+                    unknown.add(test)
+            said = "do not compile together" if built is None else f"{sum(build in builds for builds in red.values())} red"
+            print(f"{kind}: build {build + 1} of {builds}, {len(here)} sabotages, {said}, {time.monotonic() - start:.0f} s", flush=True)
+        return {entry["name"] for test, entry in round.items() if test not in unknown and red[test] == set(places[test])}
+
     def spoiled(self, entry):
-        path = self.copy / entry["file"]
-        whole = path.read_text()
-        path.write_text(whole.replace(entry["search"], entry["replace"]))
-        try:
+        with self.broken([entry]):
             kind, test = kind_of(entry["test"])
             built, said = self.build(kind)
             return ("does not compile", said) if built is None else self.verdict(kind, built, test)
+
+    @contextlib.contextmanager
+    def broken(self, entries):
+        """Applies the sabotages for as long as it lasts; one whose line another has changed stays out, and is not proved."""
+        whole = {}
+        try:
+            for entry in entries:
+                path = self.copy / entry["file"]
+                text = path.read_text()
+                whole.setdefault(path, text)
+                path.write_text(text.replace(entry["search"], entry["replace"]))
+            yield
         finally:
-            path.write_text(whole)
+            for path, text in whole.items():
+                path.write_text(text)
 
     def build(self, kind):
         """(the executable, or "" where a kind has none, or None where it does not compile; what the compiler said)"""
