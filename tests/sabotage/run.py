@@ -10,9 +10,9 @@ run unspoiled and must be green. What was seen is kept in `seen.json` beside the
 The copy lives at one path, in SABOTAGE_TARGET_DIR, and is built incrementally: one changed line costs a tenth of a whole build. In
 it the package does not depend on itself for its `testing` feature, which would compile the library twice.
 
-Many sabotages are first applied in company, to spare builds: each in two builds of its own choice, no two in the same two, and all
-their tests run in every build. A test that is red in exactly the two builds of its sabotage is red because of it: any other one that
-could have made it so would have to be in both, or would have made it red elsewhere too. Whoever is not proved so is applied alone.
+Many sabotages are first applied in company, to spare builds: each in two or three builds, no two in the same ones, and all their tests
+run in every build. A test that is red in exactly the builds of its sabotage is red because of it: any other one that could have made
+it so is in another build as well, where the test was green. Whoever is not proved so is applied alone.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import fcntl
 import hashlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import re
@@ -39,6 +40,8 @@ BUILD_S = 1_800
 RUN_S = 300
 # Fewer are applied one by one.
 COMPANY_MIN = 6
+# From here on three builds each need fewer builds than two.
+COMPANY_LARGE = 20
 # Kind → where its tests stand, and what builds them. Cheap kinds come first, and each kind's sabotages in one go.
 KINDS = {
     "lib": ("src", ["test", "--lib"]),
@@ -189,7 +192,7 @@ class Bench:
         return sick
 
     def in_company(self, kind, entries):
-        """The names of those whose tests are red in the two builds that they are in, and green in all others."""
+        """The names of those whose tests are red in the builds that they are in, and green in all others."""
         proved = set()
         entries = [entry for entry in entries if not entry.get("refused_by_compiler")] if kind in ("lib", "it") else []
         while len(entries) >= COMPANY_MIN:
@@ -200,13 +203,14 @@ class Bench:
         return proved
 
     def round_of_company(self, kind, round):
-        builds = next(count for count in itertools.count(2) if count * (count - 1) // 2 >= len(round))
-        places = dict(zip(round, itertools.combinations(range(builds), 2)))
+        each = 2 if len(round) < COMPANY_LARGE else 3
+        builds = next(count for count in itertools.count(each) if math.comb(count, each) >= len(round))
+        places = dict(zip(round, itertools.combinations(range(builds), each)))
         red = {test: set() for test in round}
         unknown = set()
         for build in range(builds):
             start = time.monotonic()
-            here = [round[test] for test, (one, two) in places.items() if build in (one, two)]
+            here = [round[test] for test in round if build in places[test]]
             with self.broken(here):
                 built, _ = self.build(kind)
                 found = self.run(kind, built, sorted(round))[0] if built is not None else {}
@@ -261,7 +265,7 @@ class Bench:
                 return {}, end_of(done.stderr)
             results = re.findall(r"^test .* \.\.\. (ok|FAILED)$", done.stdout, re.M)
             return {test: "FAILED" if "FAILED" in results else "ok" for test in tests if results}, end_of(done.stdout)
-        command = [sys.executable, "tests/real/run.py"] if kind == "real" else [built, "--exact"]
+        command = [sys.executable, "tests/real/run.py"] if kind == "real" else [built, "--exact", "--test-threads=4"]
         done = self.shell([*command, *tests], RUN_S * (len(tests) if kind == "real" else 1))
         pattern = r"^(?P<result>PASS|FAIL) +(?P<name>\S+)" if kind == "real" else r"^test (?P<name>\S+)(?: - should panic)? \.\.\. (?P<result>ok|FAILED)$"
         found = {match["name"].rstrip(":"): {"PASS": "ok", "FAIL": "FAILED"}.get(match["result"], match["result"])
