@@ -535,3 +535,25 @@ pub(super) fn make_private(path: &Path) -> Result<(), SiteError> {
         .create(path)
         .map_err(|source| SiteError::Folder { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SecretRef;
+
+    #[test]
+    fn a_database_that_the_regions_file_does_not_name_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("url");
+        std::fs::write(&secret, "postgres://terroir:secret@127.0.0.1:5432/terroir").unwrap();
+        let declared = |host: &str| catalogue::Postgres {
+            host: host.parse().unwrap(),
+            url: SecretRef::File(secret.clone()),
+        };
+        assert!(address(&declared("127.0.0.1:5432"), "index").is_ok());
+        for elsewhere in ["127.0.0.1:5433", "127.0.0.2:5432", "db.example:5432"] {
+            let refused = address(&declared(elsewhere), "index");
+            assert!(matches!(refused, Err(SiteError::Address { what: "index", .. })), "{elsewhere}");
+        }
+    }
+}

@@ -67,6 +67,8 @@ mod tests {
         assert_eq!(admitted(10), 3);
         assert_eq!(strangers.admit().unwrap_err().code(), Code::SlowDown);
         assert_eq!(metrics.strangers_refused().value(), 8);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(admitted(10), 0, "a moment later, none");
         clock.advance(Duration::from_secs(1));
         assert_eq!(admitted(10), 3, "a second later, as many again");
     }

@@ -113,6 +113,45 @@ async fn a_request_whose_record_cannot_be_written_is_503_and_has_no_effect() {
     assert_eq!(buckets.buckets().len(), 1);
 }
 
+/// With the log's folder taken away, as `work` finds the region; it is put back afterwards, so that the region can end.
+async fn without_a_log<T>(world: &World, work: impl Future<Output = T>) -> T {
+    settled(&world.app, "fr").await;
+    let (log, away) = (world.app.audit_dir("fr"), world.app.dir("fr").join("audit.away"));
+    std::fs::rename(&log, &away).unwrap();
+    let found = work.await;
+    std::fs::rename(&away, &log).unwrap();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_cannot_be_recorded_is_not_told() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let unknown = clinic.s3.put_object().bucket("clinic").key("a").metadata("terroir-class", "ecg");
+    let refused = without_a_log(&world, unknown.body(ByteStream::from_static(b"x")).send()).await;
+    assert_eq!(refusal(refused), is(503, "ServiceUnavailable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_cannot_record_is_not_ready() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let observe = world.app.at("fr").observe.to_string();
+    let ready = async || {
+        let request = format!("GET /ready HTTP/1.1\r\nHost: {observe}\r\nConnection: close\r\n\r\n");
+        super::exchange(&observe, request.as_bytes(), false).await.unwrap()
+    };
+    assert_eq!(ready().await.status, 200);
+    let told = without_a_log(&world, async {
+        // It is the first record that finds out.
+        clinic.s3.list_buckets().send().await.unwrap_err();
+        ready().await
+    })
+    .await;
+    let text = String::from_utf8_lossy(&told.body).into_owned();
+    assert!(told.status == 503 && text.contains("the audit log cannot be written"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn names_and_values_are_nowhere_in_the_log() {
     let world = World::new().await;

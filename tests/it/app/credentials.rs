@@ -98,3 +98,21 @@ async fn a_secret_is_in_no_file_and_a_key_id_is() {
         "the positive control"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_regions_folders_are_its_users_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "personal").await;
+    put(&clinic.s3, "clinic", "a", b"kept").await;
+    let mut folders = vec![world.app.dir("fr")];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        let mode = std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{}", folder.display());
+        let inner = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        folders.extend(inner.filter(|path| path.is_dir()));
+        seen += 1;
+    }
+    assert!(seen >= 5, "store, index, keys, audit in their own: {seen}");
+}

@@ -1,7 +1,7 @@
 //! Multipart uploads: any order, retried parts, replays, aborts.
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use terroir::testing::{Setup, TestTenant};
 
 use super::{World, get, is, keys_of, noise, put, refusal, until};
@@ -128,6 +128,23 @@ async fn what_s3_refuses_is_refused_and_the_upload_goes_on() {
     assert_eq!(get(&clinic.s3, "clinic", "big").await, b"there already");
     upload.complete(&[&second]).send().await.unwrap();
     assert!(get(&clinic.s3, "clinic", "big").await == noise(2, PART));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_that_is_not_what_its_client_said_is_refused_and_shows_nothing() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "personal").await;
+    let begun = clinic.s3.create_multipart_upload().bucket("clinic").key("big");
+    let begun = begun.checksum_algorithm(ChecksumAlgorithm::Crc32).checksum_type(ChecksumType::FullObject);
+    let upload = Upload { clinic: &clinic, id: begun.send().await.unwrap().upload_id.unwrap() };
+    let (first, last) = (upload.part(1, &noise(1, PART)).await, upload.part(2, b"the end").await);
+    let complete = || upload.complete(&[&first, &last]).checksum_type(ChecksumType::FullObject);
+    assert_eq!(refusal(complete().checksum_crc32("AAAAAA==").send().await), is(400, "BadDigest"));
+    let size = i64::try_from(PART + "the end".len()).unwrap();
+    assert_eq!(refusal(complete().mpu_object_size(size - 1).send().await), is(400, "InvalidRequest"));
+    assert!(keys_of(&clinic.s3, "clinic").await.is_empty(), "what is not what was meant is not there");
+    complete().mpu_object_size(size).send().await.unwrap();
+    assert!(get(&clinic.s3, "clinic", "big").await == [noise(1, PART), b"the end".to_vec()].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
