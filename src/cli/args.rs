@@ -17,8 +17,8 @@ pub struct Arguments {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes (sysexits.h): 0 done · 1 failed · 64 wrong usage · 69 a needed service is unavailable · 70 a defect of \\\\
-ours · 71 the system gave no threads or randomness · 74 an input or output error · 75 busy, or the store does not answer: try later · 78 the \\\\
+const EXIT_CODES: &str = "Exit codes (sysexits.h): 0 done · 1 failed · 64 wrong usage · 69 a needed service is unavailable · 70 a defect of \
+ours · 71 the system gave no threads or randomness · 74 an input or output error · 75 busy, or the store does not answer: try later · 78 the \
 configuration is wrong";
 
 /// The verbs.
@@ -316,7 +316,26 @@ fn rate(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+
+    /// The long and the short help of a command and of all below it.
+    fn helps(command: &clap::Command) -> Vec<String> {
+        let mut own = command.clone();
+        let mut all = vec![own.render_long_help().to_string(), own.render_help().to_string()];
+        all.extend(command.get_subcommands().flat_map(helps));
+        all
+    }
+
+    #[test]
+    fn no_help_text_shows_the_line_breaks_of_the_source() {
+        let all = helps(&Arguments::command());
+        assert!(all.len() > 2 * 20, "every verb has help: {}", all.len());
+        for help in all {
+            assert!(!help.contains('\\'), "{help}");
+        }
+    }
 
     #[test]
     fn a_rate_is_read_in_powers_of_1024() {
