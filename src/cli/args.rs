@@ -116,10 +116,10 @@ pub enum TenantCommand {
     Create {
         /// Its name: 2 to 40 lowercase letters, digits and single hyphens.
         id: TenantId,
-        /// The class of records that name none.
+        /// The least class of its records: of this, the bucket's and the record's own, the strictest holds.
         #[arg(long, value_name = "CLASS", default_value = "health-sensitive")]
         default_class: ClassId,
-        /// Refuse records that name no class instead.
+        /// Refuse records for which neither they nor their bucket name a class. What they name may still not be looser.
         #[arg(long)]
         refuse_unclassified: bool,
         #[command(flatten)]
@@ -335,6 +335,14 @@ mod tests {
         for help in all {
             assert!(!help.contains('\\'), "{help}");
         }
+    }
+
+    #[test]
+    fn the_default_class_is_told_as_the_floor_that_it_is() {
+        let mut arguments = Arguments::command();
+        let tenant = arguments.find_subcommand_mut("tenant").unwrap();
+        let help = tenant.find_subcommand_mut("create").unwrap().render_long_help().to_string();
+        assert!(help.contains("The least class of its records") && !help.contains("name none"), "{help}");
     }
 
     #[test]
