@@ -467,3 +467,65 @@ async fn dev_tours_both_regions_and_ends_with_0_and_its_verbs_find_the_records()
         assert_eq!(tenants.as_array().unwrap().len(), 1, "{tenants}");
     }
 }
+
+/// Answers every request with `status` alone, until the test's process ends.
+fn answering(status: &'static str) -> SocketAddr {
+    use std::io::{Read, Write};
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let Ok(mut socket) = socket else { return };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = socket.read(&mut vec![0; 64 << 10]);
+            let _ = socket.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+/// `serve` of an installation whose store is `store`, in a process with `variable` set.
+fn start_on(store: &str, variable: Option<&str>) -> Output {
+    let installed = Installation::new();
+    let overlay = installed.dir.path().join("overlay.toml");
+    let text = std::fs::read_to_string(&overlay).unwrap();
+    std::fs::write(&overlay, text.replace("{ fs = { path = \"store\" } }", store)).unwrap();
+    let config = installed.dir.path().join("plain.toml").display().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_terroir"));
+    command.args(["serve", "--config", &config, "--region", "fr"]).env_remove("TERROIR_LOG");
+    command.env("STORE_KEY", "key").env("STORE_SECRET", "secret").stdin(Stdio::null());
+    command.envs(variable.map(|name| (name, "http://127.0.0.1:1")));
+    command.output().unwrap()
+}
+
+#[test]
+fn a_store_that_was_down_at_the_start_ended_with_78_as_if_it_were_wrong() {
+    let s3 = |at: SocketAddr| {
+        format!(
+            "{{ s3 = {{ endpoint = \"http://{at}\", bucket = \"blobs\", signing-region = \"x\", path-style = true, \
+             access-key-id = \"env:STORE_KEY\", secret-access-key = \"env:STORE_SECRET\" }} }}"
+        )
+    };
+    // Nobody listens there any more.
+    let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    for (store, expected) in [
+        (s3(gone), 75),
+        (s3(answering("503 Service Unavailable")), 75),
+        (s3(answering("403 Forbidden")), 78),
+        (s3(answering("301 Moved Permanently")), 78),
+    ] {
+        let output = start_on(&store, None);
+        assert_eq!(code(&output), expected, "{store}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_proxy_variable_beside_google_ended_with_69_as_if_a_service_were_missing() {
+    let gcs = "{ gcs = { endpoint = \"http://127.0.0.1:1\", bucket = \"blobs\", credentials = { anonymous = {} }, \
+               expected-location = \"EUROPE-WEST9\" } }";
+    let output = start_on(gcs, Some("HTTPS_PROXY"));
+    assert_eq!(code(&output), 78, "{}", said(&output));
+    assert!(said(&output).contains("HTTPS_PROXY"), "{}", said(&output));
+    // Without it, it is the store that does not answer.
+    assert_eq!(code(&start_on(gcs, None)), 75);
+}
