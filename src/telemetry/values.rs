@@ -284,6 +284,16 @@ label! {
 }
 
 label! {
+    /// Who met a corrupt record.
+    MetBy {
+        /// A client's request that had to open it.
+        Read = "read",
+        /// A pass of the scrubber.
+        Scrub = "scrub",
+    }
+}
+
+label! {
     /// What a scrubber's pass made of a blob.
     ScrubOutcome {
         /// Every byte of it opens.

@@ -394,6 +394,7 @@ async fn serve_answers_over_tls_obeys_the_verbs_and_says_no_secret_at_the_most_v
     assert!(said(&missing).contains("MISSING"), "{}", said(&missing));
     let answer = installed.send(&signed, "").await;
     assert!(answer.starts_with("HTTP/1.1 500") && !answer.contains("BODY"), "{answer}");
+    let answer_id = answer.split_once("x-amz-request-id: ").unwrap().1.lines().next().unwrap().to_owned();
     std::fs::rename(&away, &blob).unwrap();
 
     installed.json(&["credential", "disable", credential["access_key"].as_str().unwrap()]);
@@ -407,6 +408,10 @@ async fn serve_answers_over_tls_obeys_the_verbs_and_says_no_secret_at_the_most_v
     assert_eq!(server.ended().await, 0, "{}", installed.log());
     let log = installed.log();
     assert!(log.contains("overlay") && log.contains("drained"), "{log}");
+    let found: Vec<&str> = log.lines().filter(|line| line.contains("record_corrupt")).collect();
+    let id = answer_id.as_str();
+    assert!(found.len() == 1 && found[0].contains("ERROR") && found[0].contains(id), "{id}: {found:?}");
+    assert!(!log.contains("request_failed"), "one event, not two: {log}");
     let secret = credential["secret_key"].as_str().unwrap();
     for name in [secret, "secret-bucket", "KEY-secret", "BODY-secret", "secret-type", "X-Amz-Signature"] {
         assert!(!log.contains(name), "{name} is in the log");
