@@ -534,3 +534,13 @@ fn a_proxy_variable_beside_google_ended_with_69_as_if_a_service_were_missing() {
     // Without it, it is the store that does not answer.
     assert_eq!(code(&start_on(gcs, None)), 75);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_sometimes_ended_with_a_warning_that_the_directory_cannot_be_read() {
+    let installed = Installation::begun().await;
+    for _ in 0..10 {
+        let output = installed.verb(&["tenant", "list"]);
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        assert!(!said(&output).contains("the directory cannot be read"), "{}", said(&output));
+    }
+}
