@@ -544,3 +544,22 @@ async fn a_command_sometimes_ended_with_a_warning_that_the_directory_cannot_be_r
         assert!(!said(&output).contains("the directory cannot be read"), "{}", said(&output));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_could_not_be_had_as_json() {
+    let installed = Installation::new();
+    let plain = installed.dir.path().join("plain.toml");
+    let text = std::fs::read_to_string(&plain).unwrap();
+    std::fs::write(&plain, text + "[telemetry]\nlog-format = \"json\"\n").unwrap();
+    let mut server = installed.serve("plain.toml", "trace").await;
+    server.terminate();
+    assert_eq!(server.ended().await, 0, "{}", installed.log());
+    let log = installed.log();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let listening = lines.iter().find(|line| line["event"] == "listening").expect("an event by its name");
+    assert_eq!((&listening["level"], &listening["region"]), (&"INFO".into(), &"fr".into()));
+    assert!(lines.iter().any(|line| line["setting"] == "telemetry.log-format = json"), "{log}");
+}

@@ -99,7 +99,8 @@ async fn no_name_of_a_caller_is_in_a_span_a_metric_or_a_line() {
     tracing::info!(target: "terroir::control", "markercontrol");
 
     let world = Both::with(|setup| {
-        setup.telemetry = Telemetry { request_log: RequestLog::Info, link_inbound: true };
+        setup.telemetry =
+            Telemetry { request_log: RequestLog::Info, link_inbound: true, ..Telemetry::default() };
     })
     .await;
     let clinic = tenant(&world.app, "fr", "markerzclinic").await;
