@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
-use terroir::cli::{Arguments, exit, harden, run};
-use terroir::telemetry::{FILTER_VARIABLE, LogFormat, init_logging};
+use terroir::cli::{Arguments, exit, harden, log_format, run};
+use terroir::telemetry::{FILTER_VARIABLE, init_logging};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         }
     };
     let filter = std::env::var(FILTER_VARIABLE).ok();
-    if let Err(error) = init_logging(LogFormat::Text, filter.as_deref()) {
+    if let Err(error) = init_logging(log_format(&arguments.command), filter.as_deref()) {
         eprintln!("terroir: {error}: see {FILTER_VARIABLE}");
         return ExitCode::from(exit::CONFIG);
     }

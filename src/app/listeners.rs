@@ -70,7 +70,7 @@ pub(super) async fn listen(
         catalogue: Arc::clone(&site.parts.catalogue),
         directory: site.directory.clone(),
         log: site.log.clone(),
-        operations: Operations::new(site.vault.clone()),
+        operations: Operations::new(site.vault.clone(), region.id.clone(), Arc::clone(site.metrics())),
         domains: Domains::new([site.region().endpoints.s3.authority().host()]),
         in_flight_max: in_flight_max(limits),
         requests: shares(&site, Shared::Requests, limits.requests_max, limits.tenant_requests_max),

@@ -1,7 +1,7 @@
 //! One region's parts, opened: index, keys, audit log, store, directory, vault. The proxy and the command line share it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::audit::{AuditError, AuditKeys, Decision, Log, Options, Recorded, Source, Verdict};
@@ -73,7 +73,8 @@ pub struct Site {
     pub(super) directory: Directory,
     pub(super) vault: Vault,
     registry: Registry,
-    _watch: Watch,
+    /// Until the site is closed.
+    watch: Mutex<Option<Watch>>,
 }
 
 /// Why a region's parts do not open.
@@ -222,7 +223,7 @@ impl Site {
             directory,
             vault,
             registry,
-            _watch: watch,
+            watch: Mutex::new(Some(watch)),
         })
     }
 
@@ -379,6 +380,11 @@ impl Site {
 
     /// Writes out what there is, and lets go.
     pub async fn close(&self, drain: Duration) {
+        // First, or the poller meets an index that is closed, and says that it cannot be read.
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(watch) = watch {
+            watch.stop().await;
+        }
         if let Err(error) = self.log.close(drain).await {
             tracing::error!(region = %self.parts.region.id, %error, "the audit log was not closed cleanly");
         }

@@ -73,8 +73,10 @@ pub enum Cause {
     Anonymous,
     /// The signature, or what it covers, is malformed.
     Malformed,
-    /// The key id is unknown or disabled; the caller cannot tell which.
+    /// The key id is unknown.
     UnknownKey,
+    /// The key id is of a suspended tenant, or disabled. The caller cannot tell this from an unknown one.
+    Suspended,
     /// The signature is not that of the key's secret.
     BadSignature,
     /// Too old, or from the future.
@@ -96,19 +98,18 @@ impl Cause {
 
 impl Denied {
     fn unidentified(reason: Reason) -> Self {
-        match reason {
-            Reason::UnknownKey | Reason::CredentialDisabled | Reason::TenantSuspended => {
-                Self { cause: Cause::UnknownKey, answer: S3Error::new(Code::InvalidAccessKeyId) }
-            }
-            Reason::Stale => Self {
-                cause: Cause::Unavailable,
-                answer: S3Error::because(
+        let cause = match reason {
+            Reason::UnknownKey => Cause::UnknownKey,
+            Reason::CredentialDisabled | Reason::TenantSuspended => Cause::Suspended,
+            Reason::Stale => {
+                let answer = S3Error::because(
                     Code::ServiceUnavailable,
                     "The directory of tenants of this region cannot be read at the moment. Try again.",
-                )
-                .with_retry_after_s(1),
-            },
-        }
+                );
+                return Self { cause: Cause::Unavailable, answer: answer.with_retry_after_s(1) };
+            }
+        };
+        Self { cause, answer: S3Error::new(Code::InvalidAccessKeyId) }
     }
 }
 

@@ -126,7 +126,8 @@ pub async fn probe(
     }
 }
 
-/// Asks only where the store is: the part of the probe that is repeated while the process runs, since a bucket can move.
+/// Asks only where the store is: the part of the probe that writes nothing. Like the rest of it, it is asked at the start alone: a
+/// bucket that is made anew elsewhere while the process runs is found at its next start.
 pub async fn whereabouts(store: &dyn BlobStore, clock: &dyn Clock) -> Result<Whereabouts, ProbeError> {
     let declared = store.describe().declared_location;
     let said = store.locate().await?.filter(|said| !said.is_empty());

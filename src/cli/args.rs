@@ -17,8 +17,8 @@ pub struct Arguments {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes (sysexits.h): 0 done · 1 failed · 64 wrong usage · 69 a needed service is unavailable · 70 a defect of \\\\
-ours · 71 the system gave no threads or randomness · 74 an input or output error · 75 busy, or the store does not answer: try later · 78 the \\\\
+const EXIT_CODES: &str = "Exit codes (sysexits.h): 0 done · 1 failed · 64 wrong usage · 69 a needed service is unavailable · 70 a defect of \
+ours · 71 the system gave no threads or randomness · 74 an input or output error · 75 busy, or the store does not answer: try later · 78 the \
 configuration is wrong";
 
 /// The verbs.
@@ -116,10 +116,10 @@ pub enum TenantCommand {
     Create {
         /// Its name: 2 to 40 lowercase letters, digits and single hyphens.
         id: TenantId,
-        /// The class of records that name none.
+        /// The least class of its records: of this, the bucket's and the record's own, the strictest holds.
         #[arg(long, value_name = "CLASS", default_value = "health-sensitive")]
         default_class: ClassId,
-        /// Refuse records that name no class instead.
+        /// Refuse records for which neither they nor their bucket name a class. What they name may still not be looser.
         #[arg(long)]
         refuse_unclassified: bool,
         #[command(flatten)]
@@ -316,7 +316,34 @@ fn rate(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+
+    /// The long and the short help of a command and of all below it.
+    fn helps(command: &clap::Command) -> Vec<String> {
+        let mut own = command.clone();
+        let mut all = vec![own.render_long_help().to_string(), own.render_help().to_string()];
+        all.extend(command.get_subcommands().flat_map(helps));
+        all
+    }
+
+    #[test]
+    fn no_help_text_shows_the_line_breaks_of_the_source() {
+        let all = helps(&Arguments::command());
+        assert!(all.len() > 2 * 20, "every verb has help: {}", all.len());
+        for help in all {
+            assert!(!help.contains('\\'), "{help}");
+        }
+    }
+
+    #[test]
+    fn the_default_class_is_told_as_the_floor_that_it_is() {
+        let mut arguments = Arguments::command();
+        let tenant = arguments.find_subcommand_mut("tenant").unwrap();
+        let help = tenant.find_subcommand_mut("create").unwrap().render_long_help().to_string();
+        assert!(help.contains("The least class of its records") && !help.contains("name none"), "{help}");
+    }
 
     #[test]
     fn a_rate_is_read_in_powers_of_1024() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::app::{SiteError, StartError};
+use crate::blobs::{ErrorKind, ProbeError};
 use crate::telemetry::event;
 use crate::tenants::TenantsError;
 
@@ -22,7 +23,7 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// `EX_USAGE`: the command was used wrongly.
     pub const USAGE: u8 = 64;
-    /// `EX_UNAVAILABLE`: a service that is needed is not there, or an address is taken.
+    /// `EX_UNAVAILABLE`: a service that is needed is not there, the store has no room, or an address is taken.
     pub const UNAVAILABLE: u8 = 69;
     /// `EX_SOFTWARE`: a defect of ours: a self-test failed, or code panicked.
     pub const SOFTWARE: u8 = 70;
@@ -94,21 +95,47 @@ impl From<SiteError> for Failure {
     fn from(error: SiteError) -> Self {
         let code = match &error {
             SiteError::Folder { .. } => IO,
-            SiteError::Store(store) if store.is_retryable() => TEMPORARY,
+            SiteError::Store(store) => of_store(store.kind()),
+            SiteError::Probe(probe) => of_probe(probe),
             SiteError::SecretsChanging => TEMPORARY,
             SiteError::Entropy(_) => OS,
-            SiteError::Secret(_)
-            | SiteError::Address { .. }
-            | SiteError::Probe(_)
-            | SiteError::Refused(_) => CONFIG,
-            SiteError::Store(_) | SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => {
-                UNAVAILABLE
-            }
+            SiteError::Secret(_) | SiteError::Address { .. } | SiteError::Refused(_) => CONFIG,
+            SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => UNAVAILABLE,
             SiteError::Audit(_) | SiteError::RootFile(_) | SiteError::Tenants(_) | SiteError::Vault(_) => {
                 FAILED
             }
         };
         Self::because(code, &error)
+    }
+}
+
+/// A store that is down for now is not one that is set up wrongly: a supervisor waits for the first, and only people help the other.
+const fn of_store(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Unavailable
+        | ErrorKind::Timeout
+        | ErrorKind::SlowDown
+        | ErrorKind::Overloaded
+        | ErrorKind::CircuitOpen => TEMPORARY,
+        // The settings' own too: a variable of the environment that would move requests, an address that is none.
+        ErrorKind::Denied | ErrorKind::Misconfigured => CONFIG,
+        ErrorKind::Unacceptable | ErrorKind::WrongRegion => SOFTWARE,
+        ErrorKind::Full
+        | ErrorKind::NotFound
+        | ErrorKind::Exists
+        | ErrorKind::Truncated
+        | ErrorKind::Internal => UNAVAILABLE,
+    }
+}
+
+fn of_probe(error: &ProbeError) -> u8 {
+    match error {
+        ProbeError::Failed(error) => match error.kind() {
+            // It answered, and not as a store does: what is asked here is chosen so that no store needs to.
+            ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Truncated | ErrorKind::Internal => CONFIG,
+            kind => of_store(kind),
+        },
+        ProbeError::Lied(_) | ProbeError::Elsewhere { .. } => CONFIG,
     }
 }
 
@@ -145,5 +172,28 @@ impl From<TenantsError> for Failure {
             _ => FAILED,
         };
         Self::because(code, &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::Lie;
+
+    #[test]
+    fn a_store_that_is_down_is_temporary_and_one_that_is_wrong_is_the_configuration() {
+        for down in [
+            ErrorKind::Unavailable,
+            ErrorKind::Timeout,
+            ErrorKind::SlowDown,
+            ErrorKind::Overloaded,
+            ErrorKind::CircuitOpen,
+        ] {
+            assert_eq!(of_store(down), TEMPORARY, "{down}");
+        }
+        assert_eq!([of_store(ErrorKind::Denied), of_store(ErrorKind::Misconfigured)], [CONFIG; 2]);
+        assert_eq!(of_store(ErrorKind::Full), UNAVAILABLE);
+        let elsewhere = ProbeError::Elsewhere { declared: "gra".into(), observed: "bhs".into() };
+        assert_eq!([of_probe(&elsewhere), of_probe(&ProbeError::Lied(Lie::NotListed))], [CONFIG; 2]);
     }
 }

@@ -8,6 +8,7 @@ mod credential;
 mod dev;
 mod failure;
 mod inspect;
+mod logs;
 mod output;
 mod process;
 mod scrub;
@@ -18,6 +19,7 @@ mod whereabouts;
 
 pub use args::{Arguments, Command};
 pub use failure::{Failure, exit};
+pub use logs::log_format;
 pub use process::harden;
 
 /// Runs one command to its end.

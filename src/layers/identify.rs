@@ -9,7 +9,7 @@ use crate::audit::{Log, Stranger};
 use crate::auth::{Cause, Identified, Permitted};
 use crate::model::{Clock, RegionId};
 use crate::s3::{self, S3Error};
-use crate::telemetry::{Metrics, Stage, note};
+use crate::telemetry::{Metrics, RefusalCode, Stage, note};
 use crate::tenants::{Directory, Reason};
 
 use super::decode::Decoded;
@@ -72,6 +72,10 @@ where
                 Ok(permitted)
             }
             Err(denied) => {
+                // The answer does not tell it, so that a stranger learns nothing; the count does.
+                if denied.cause == Cause::Suspended {
+                    note::refusal(RefusalCode::Suspended);
+                }
                 if let Some(kind) = stranger(denied.cause) {
                     self.log.count_stranger(kind);
                 }
@@ -86,7 +90,7 @@ fn stranger(cause: Cause) -> Option<Stranger> {
     Some(match cause {
         Cause::Anonymous => Stranger::Anonymous,
         Cause::Malformed => Stranger::Malformed,
-        Cause::UnknownKey => Stranger::UnknownKey,
+        Cause::UnknownKey | Cause::Suspended => Stranger::UnknownKey,
         Cause::BadSignature => Stranger::BadSignature,
         Cause::Expired => Stranger::Expired,
         Cause::Unavailable => return None,

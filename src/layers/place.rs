@@ -12,7 +12,7 @@ use crate::model::{BucketName, Clock, RegionId, TenantCode};
 use crate::ops::{Operations, Placed, decision};
 use crate::placement::{AskedClass, Operation, Question, Refusal, decide};
 use crate::s3::{Call, Code, Labels, S3Error, UploadRef, xml};
-use crate::telemetry::Stage;
+use crate::telemetry::{RefusalCode, Stage, note};
 
 use super::record::unrecordable;
 use super::step::Step;
@@ -149,6 +149,10 @@ where
                 Placed::new(permitted, placement, document).map_err(|_| S3Error::new(Code::InternalError))
             }
             Err(refusal) => {
+                // Suspended since its signature was believed.
+                if matches!(refusal, Refusal::TenantSuspended) {
+                    note::refusal(RefusalCode::Suspended);
+                }
                 let record = self.refusal(&permitted, refusal.code());
                 Err(self.refuse(record, answer_to(&refusal)).await)
             }

@@ -3,7 +3,7 @@
 use crate::audit::Log;
 use crate::ops::{Placed, Recorded};
 use crate::s3::{Code, S3Error};
-use crate::telemetry::Stage;
+use crate::telemetry::{RefusalCode, Stage, note};
 
 use super::step::Step;
 
@@ -29,8 +29,9 @@ impl<B: Send + 'static> Step<Placed<B>> for Record {
     }
 }
 
-/// The answer where the audit log cannot be written: closed, never open.
+/// The answer where the audit log cannot be written, noted as what it is: closed, never open.
 pub(super) fn unrecordable() -> S3Error {
+    note::refusal(RefusalCode::Unrecorded);
     S3Error::because(
         Code::ServiceUnavailable,
         "The audit log of this region cannot be written at the moment, so nothing was done. Try again.",

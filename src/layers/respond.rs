@@ -14,7 +14,7 @@ use crate::ops::Body;
 use crate::s3::{Code, HOST_ID_HEADER, REQUEST_ID_HEADER, RequestIds, S3Error};
 use crate::server::Peer;
 use crate::shares::Seat;
-use crate::telemetry::{Metrics, RefusalCode, note};
+use crate::telemetry::{Facts, Metrics, RefusalCode, note, with_facts};
 
 use super::step::BoxFuture;
 
@@ -70,8 +70,13 @@ where
 }
 
 impl RespondLayer {
-    /// Counts what was refused, by reason. An answer about what is not there is no refusal.
+    /// Counts what was refused, by the reason that whoever refused it noted, or else by what the answer says. An answer about
+    /// what is not there is no refusal.
     fn count(&self, error: &S3Error) {
+        if let Some(reason) = with_facts(Facts::refusal).flatten() {
+            self.metrics.refusals(reason).increment();
+            return;
+        }
         let reason = match error.code() {
             Code::InvalidAccessKeyId | Code::SignatureDoesNotMatch | Code::RequestTimeTooSkewed => {
                 RefusalCode::Unauthenticated

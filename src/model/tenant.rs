@@ -80,7 +80,7 @@ pub struct Tenant {
     pub code: TenantCode,
     /// Where the tenant's records live. The only region that may ever hold or process them.
     pub home: RegionId,
-    /// The class of a record that names none.
+    /// The least class of its records: whatever else names a class, of all that are named the strictest holds.
     pub default_class: ClassId,
     /// Whether a record may name none.
     pub unclassified: Unclassified,

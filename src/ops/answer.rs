@@ -7,23 +7,27 @@ use crate::s3::{Code, S3Error};
 use crate::telemetry::event;
 use crate::vault::{IndexError, StoreError, StoreErrorKind, VaultError, WriteError};
 
+use super::findings::Findings;
+
 /// A failed operation: what the client is told, and how it is recorded.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) answer: S3Error,
     pub(super) outcome: Outcome,
+    /// What was found wrong with a stored record, until it is told.
+    corrupt: Option<Box<VaultError>>,
 }
 
 impl From<S3Error> for Failure {
     fn from(answer: S3Error) -> Self {
         let outcome = Outcome::Error { code: answer.code().as_str() };
-        Self { answer, outcome }
+        Self { answer, outcome, corrupt: None }
     }
 }
 
 impl From<VaultError> for Failure {
     fn from(error: VaultError) -> Self {
-        failure(&error)
+        failure(error)
     }
 }
 
@@ -31,26 +35,35 @@ impl From<WriteError<S3Error>> for Failure {
     fn from(error: WriteError<S3Error>) -> Self {
         match error {
             WriteError::Body(answer) => answer.into(),
-            WriteError::Vault(error) => failure(&error),
+            WriteError::Vault(error) => failure(error),
         }
     }
 }
 
+impl Failure {
+    /// The same, after what was found wrong with a stored record has been told: it is not before.
+    #[must_use]
+    pub(super) fn told(mut self, findings: &Findings) -> Self {
+        if let Some(error) = self.corrupt.take() {
+            findings.corrupt(&error);
+        }
+        self
+    }
+}
+
 /// Logs what is ours, tells what is the client's business.
-pub(super) fn failure(error: &VaultError) -> Failure {
-    let answer = answer(error);
+fn failure(error: VaultError) -> Failure {
+    let answer = answer(&error);
+    if error.is_corruption() {
+        return Failure { answer, outcome: Outcome::Corrupt, corrupt: Some(Box::new(error)) };
+    }
     // That a share is used up is counted, not logged line by line: a flood must not fill the log.
     let is_counted = matches!(error, VaultError::Exhausted(_));
     let status = answer.code().status();
     if status.is_server_error() && !is_counted {
-        event::request_failed(status.as_u16(), error);
+        event::request_failed(status.as_u16(), &error);
     }
-    let outcome = if error.is_corruption() {
-        Outcome::Corrupt
-    } else {
-        Outcome::Error { code: answer.code().as_str() }
-    };
-    Failure { answer, outcome }
+    answer.into()
 }
 
 fn answer(error: &VaultError) -> S3Error {

@@ -1,6 +1,7 @@
 //! The body of an answer, and the audit completion that ends with it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::telemetry::event;
 use crate::vault::{Reading, VaultError};
 
 use super::ended;
+use super::findings::Findings;
 
 /// The answer broke off: the connection must be reset, never ended as if all were well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +51,7 @@ struct End {
     completion: Completion,
     status: StatusCode,
     received: u64,
+    findings: Arc<Findings>,
 }
 
 type NextPiece = Pin<Box<dyn Future<Output = (Reading, Option<Result<Bytes, VaultError>>)> + Send>>;
@@ -118,10 +121,10 @@ impl Answer {
         self.response.headers_mut()
     }
 
-    /// Joins the completion: it is recorded when the body is through.
-    pub(super) fn completing(self, completion: Completion) -> Response<Body> {
+    /// Joins the completion: it is recorded when the body is through. What is found on the way goes to `findings`.
+    pub(super) fn completing(self, completion: Completion, findings: Arc<Findings>) -> Response<Body> {
         let status = self.response.status();
-        let end = End { completion, status, received: self.received };
+        let end = End { completion, status, received: self.received, findings };
         self.response.map(|()| Body {
             content: self.content,
             sent: 0,
@@ -132,6 +135,18 @@ impl Answer {
 }
 
 impl Body {
+    /// Says why, once, and records it.
+    fn break_off(&mut self, error: &VaultError) {
+        if !error.is_corruption() {
+            event::answer_broken_off(error);
+            return self.finish(Outcome::Error { code: "broken-off" });
+        }
+        if let Some(end) = &self.end {
+            end.findings.corrupt(error);
+        }
+        self.finish(Outcome::Corrupt);
+    }
+
     fn finish(&mut self, outcome: Outcome) {
         if let Some(end) = self.end.take() {
             end.completion.finish(ended(outcome, end.status, end.received, self.sent));
@@ -179,13 +194,7 @@ impl http_body::Body for Body {
                 Some(Ok(Frame::data(bytes)))
             }
             Some(Err(error)) => {
-                event::answer_broken_off(&error);
-                let outcome = if error.is_corruption() {
-                    Outcome::Corrupt
-                } else {
-                    Outcome::Error { code: "broken-off" }
-                };
-                this.finish(outcome);
+                this.break_off(&error);
                 Some(Err(BodyError))
             }
         })

@@ -4,9 +4,12 @@ mod admission;
 mod answer;
 mod body;
 mod buckets;
+mod findings;
 mod lists;
 mod objects;
 mod uploads;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
@@ -14,20 +17,23 @@ use http_body::Body as HttpBody;
 
 use crate::audit::{self, Ended, Outcome};
 use crate::auth::Caller;
-use crate::model::{BucketName, ClassId, TenantCode};
+use crate::model::{BucketName, ClassId, RegionId, TenantCode};
 use crate::s3::{Call, Code, S3Error, UploadRef};
-use crate::vault::{Decided, Vault};
+use crate::telemetry::Metrics;
+use crate::vault::{Decided, Vault, VaultError};
 
 pub use admission::{Content, Placed, Recorded, TenantMismatch, decision};
 pub use body::{Body, BodyError};
 
-use answer::{Failure, failure};
+use answer::Failure;
 use body::Answer;
+use findings::Findings;
 
 /// Carries out recorded requests of one region. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Operations {
     vault: Vault,
+    findings: Arc<Findings>,
 }
 
 /// What every operation is given beside its call.
@@ -35,12 +41,17 @@ struct Context<'a> {
     vault: &'a Vault,
     decided: &'a Decided,
     caller: &'a Caller,
+    findings: &'a Findings,
 }
 
 impl Operations {
-    /// On the records of `vault`.
-    pub const fn new(vault: Vault) -> Self {
-        Self { vault }
+    /// On the records of `vault`, which are those of `region`. Corrupt ones are counted in `metrics`.
+    pub fn new(vault: Vault, region: RegionId, metrics: Arc<Metrics>) -> Self {
+        Self { vault, findings: Arc::new(Findings::new(region, metrics)) }
+    }
+
+    fn told(&self, error: VaultError) -> S3Error {
+        Failure::from(error).told(&self.findings).answer
     }
 
     /// The class rule of a tenant's bucket: part of the question placement is asked.
@@ -49,7 +60,7 @@ impl Operations {
         tenant: TenantCode,
         bucket: &BucketName,
     ) -> Result<Option<ClassId>, S3Error> {
-        self.vault.bucket_rule(tenant, bucket).await.map_err(|error| failure(&error).answer)
+        self.vault.bucket_rule(tenant, bucket).await.map_err(|error| self.told(error))
     }
 
     /// The class that a tenant's upload began with: part of the question placement is asked.
@@ -58,7 +69,7 @@ impl Operations {
         self.vault
             .upload_class(tenant, &object.bucket, &object.key, upload.upload)
             .await
-            .map_err(|error| failure(&error).answer)
+            .map_err(|error| self.told(error))
     }
 
     /// Carries out a request. How it ended is recorded, when the answer's body has been sent or dropped.
@@ -68,12 +79,14 @@ impl Operations {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Recorded { call, caller, content, placement } = request;
-        let context = Context { vault: &self.vault, decided: &placement, caller: &caller };
+        let findings = &self.findings;
+        let context = Context { vault: &self.vault, decided: &placement, caller: &caller, findings };
         let done = dispatch(&context, call, content).await;
         let (_, completion) = placement.into_parts();
         match done {
-            Ok(answer) => Ok(answer.completing(completion)),
+            Ok(answer) => Ok(answer.completing(completion, Arc::clone(findings))),
             Err(failure) => {
+                let failure = failure.told(findings);
                 completion.finish(Ended::new(failure.outcome, Some(failure.answer.code().status().as_u16())));
                 Err(failure.answer)
             }

@@ -189,7 +189,9 @@ pub(super) async fn delete_many<B>(
             let result = match asked.refusal {
                 Some(refusal) => Err(refusal),
                 None => match outcomes.next() {
-                    Some(outcome) => outcome.map(|_| ()).map_err(|error| Failure::from(error).answer),
+                    Some(outcome) => outcome
+                        .map(|_| ())
+                        .map_err(|error| Failure::from(error).told(context.findings).answer),
                     None => Err(S3Error::new(Code::InternalError)),
                 },
             };

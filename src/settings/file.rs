@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::limits::{LimitsFile, SEGMENT_BYTES};
 use super::scrub::ScrubFile;
-use super::{Limits, Listen, Problem, RegionSettings, Settings, Telemetry, Tls};
+use super::{Limits, Listen, Problem, RegionSettings, Scrub, Settings, Telemetry, Tls};
 use crate::model::{RegionId, SecretRef};
 
 /// Where a region keeps its files unless told otherwise.
@@ -75,6 +75,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Settings, Vec<Problem>> {
     for (offset, message) in problems {
         reader.problem(offset, message);
     }
+    reader.a_restored_index_finds_its_blobs(&limits, &scrub);
     match environment {
         Some(environment) if reader.problems.is_empty() => Ok(Settings {
             environment,
@@ -173,6 +174,22 @@ impl Reader<'_> {
                 }
             }
         }
+    }
+
+    /// A backup names blobs that were deleted after it: deleted for good sooner than it may be restored, they are lost.
+    fn a_restored_index_finds_its_blobs(&mut self, limits: &Limits, scrub: &Scrub) {
+        if limits.reclaim_delay_s >= scrub.restore_horizon_s {
+            return;
+        }
+        let set = ["reclaim-delay-s", "restore-horizon-s"].iter().find_map(|name| self.text.find(name));
+        self.problem(
+            set.unwrap_or(0),
+            format!(
+                "limits.reclaim-delay-s ({}) must not be below scrub.restore-horizon-s ({}): an index restored from a backup of \
+                 that age would name blobs that are deleted; raise the one, or lower the other and restore no older backup",
+                limits.reclaim_delay_s, scrub.restore_horizon_s
+            ),
+        );
     }
 
     fn limits(&mut self, file: LimitsFile, regions: usize) -> Limits {

@@ -125,9 +125,11 @@ limits! {
     store_deadline_ms_max = 45_000, 100, 600_000;
     /// How long a store that fails more often than not is left alone before one call tries it.
     store_rest_ms = 5_000, 50, 60_000;
-    /// How long a blob that nothing names any more is kept. Longer than the longest request and than the oldest index backup
-    /// that may be restored: a restored index must find its blobs.
-    reclaim_delay_s = 7 * 86_400, 0, 365 * 86_400;
+    /// How long a blob that nothing names any more is kept: an hour at least, which is longer than a request lasts, and as long as
+    /// [`Scrub::restore_horizon_s`](super::Scrub), or the settings are refused. A backup of the index names what was replaced or
+    /// deleted since. Restored at the age of the horizon it must find those blobs: a key that was overwritten has nothing else to
+    /// show. A month, as the horizon is.
+    reclaim_delay_s = 30 * 86_400, 3_600, 3_650 * 86_400;
     /// How many of a million requests are traced, where a region has a collector.
     telemetry_traced_per_million = 10_000, 0, 1_000_000;
     /// Ended spans that wait for the collector; what comes while they fill the queue is dropped, and counted.

@@ -22,7 +22,7 @@ pub use dev::{DEV_PORT_BASE, DEV_PORTS_PER_REGION, DevError};
 pub use limits::Limits;
 pub use scrub::Scrub;
 pub use secrets::{SecretError, read_secret};
-pub use telemetry::{RequestLog, Telemetry};
+pub use telemetry::{LogFormat, RequestLog, Telemetry};
 
 /// Everything a process is told. Prints what is in force, secrets by reference only: the start log's first line.
 #[derive(Clone, Debug, PartialEq, Eq)]

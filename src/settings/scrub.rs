@@ -18,7 +18,8 @@ pub struct Scrub {
     /// Blobs verified in a second, at most: each costs the store two requests.
     pub blobs_per_s_max: u64,
     /// The age of the oldest backup of the index that may be restored, in seconds: a blob that no index row names is not
-    /// removed before it was known for that long.
+    /// removed before it was known for that long, and one that was deleted not before [`Limits::reclaim_delay_s`](super::Limits),
+    /// which is at least as long.
     pub restore_horizon_s: u64,
     /// Whether blobs of this region that no index row names are removed, once they were known for the horizon. Otherwise they are
     /// reported.

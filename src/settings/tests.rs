@@ -137,6 +137,29 @@ fn limits_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn blobs_were_deleted_for_good_before_the_oldest_backup_that_names_them() {
+    assert!(Limits::default().reclaim_delay_s >= Scrub::default().restore_horizon_s, "the defaults");
+    let of = |text: &str| problems(&format!("environment = \"prod\"\n{text}\n"));
+    for (text, line) in [
+        ("[limits]\nreclaim-delay-s = 604800", 3),
+        ("[scrub]\nrestore-horizon-s = 2592001", 3),
+        ("[limits]\nreclaim-delay-s = 7199\n[scrub]\nrestore-horizon-s = 7200", 3),
+    ] {
+        let problems = of(text);
+        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+        let Problem { message, line: told, .. } = &problems[0];
+        assert_eq!(*told, line, "{text}");
+        assert!(
+            message.contains("limits.reclaim-delay-s") && message.contains("scrub.restore-horizon-s"),
+            "{message}"
+        );
+    }
+    let equal =
+        "environment = \"prod\"\n[limits]\nreclaim-delay-s = 7200\n[scrub]\nrestore-horizon-s = 7200\n";
+    assert!(Settings::parse("f", equal).is_ok());
+}
+
+#[test]
 fn a_secret_in_the_wrong_place_is_neither_taken_nor_repeated() {
     let with_key = |key: &str| SOUND.replace("\"file:/etc/tls/fr.key\"", key);
     for pasted in ["\"-----BEGIN PRIVATE KEY----- hunter2\"", "[\"hunter2\"]", "{ pem = \"hunter2\" }"] {

@@ -83,7 +83,7 @@ pub fn request_served(served: &Served<'_>, loud: bool) {
     if loud { line!(info) } else { line!(debug) }
 }
 
-/// A request failed for a reason of ours (5xx). `error` is the internal message; the client got another one.
+/// A request failed for a reason of ours (5xx) other than a corrupt record. `error` is the internal message; the client got another one.
 pub fn request_failed(status: u16, error: &dyn std::error::Error) {
     // Work that no request asked for has neither.
     let told = with_facts(|facts| (facts.request().to_owned(), facts.operation().as_str()));
@@ -91,7 +91,7 @@ pub fn request_failed(status: u16, error: &dyn std::error::Error) {
     error!(event = "request_failed", request, operation, status, error = chain(error));
 }
 
-/// An answer's body could not be sent to its end for a reason of ours; the connection is reset.
+/// An answer's body could not be sent to its end for a reason of ours other than a corrupt record; the connection is reset.
 pub fn answer_broken_off(error: &dyn std::error::Error) {
     let request = with_facts(|facts| facts.request().to_owned()).unwrap_or("-".into());
     error!(event = "answer_broken_off", request, error = chain(error));
@@ -107,7 +107,8 @@ pub fn collector_recovered(region: &RegionId) {
     info!(event = "collector_recovered", %region);
 }
 
-/// A sealed record did not open.
+/// A sealed record did not open, or a blob of it is missing. `request` is the id of the request that met it, or names the
+/// scrubber's pass and the blob. No name of the record: the audit log has its pseudonyms.
 pub fn record_corrupt(request: &str, region: &RegionId, error: &dyn std::error::Error) {
     error!(event = "record_corrupt", request, %region, error = chain(error));
 }

@@ -209,8 +209,14 @@ impl Metrics {
 }
 
 impl Metrics {
-    /// What the scrubber found.
+    /// What the scrubber found, and what it should have found first.
     fn expose_scrub(&self, page: &mut Page) {
+        page.counters(
+            "terroir_records_corrupt_total",
+            "Times that a sealed record did not open, or a blob was missing.",
+            "met_by",
+            &self.records_corrupt,
+        );
         page.counters("terroir_scrub_blobs_total", "Blobs scrubbed.", "outcome", &self.scrubbed);
         page.counter("terroir_scrub_bytes_total", "Stored bytes verified.", &self.scrubbed_bytes);
         page.gauge(

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::labels::{ExportOutcome, Method, Signal, SpanFate, Status};
 use super::values::{
-    AuditEvent, CircuitState, Direction, IndexVerb, KeyVerb, Label, Operation, RefusalCode, ScrubOutcome,
-    ShareEvent, Shared, StatusClass, StoreOutcome, StoreRefusal, StoreVerb,
+    AuditEvent, CircuitState, Direction, IndexVerb, KeyVerb, Label, MetBy, Operation, RefusalCode,
+    ScrubOutcome, ShareEvent, Shared, StatusClass, StoreOutcome, StoreRefusal, StoreVerb,
 };
 use super::{Stage, stage};
 
@@ -154,6 +154,7 @@ pub struct Metrics {
     pub(super) spans: By<SpanFate, Counter>,
     pub(super) spans_queued: Gauge,
     pub(super) exports: By<Signal, By<ExportOutcome, Counter>>,
+    pub(super) records_corrupt: By<MetBy, Counter>,
     pub(super) scrubbed: By<ScrubOutcome, Counter>,
     pub(super) scrubbed_bytes: Counter,
     pub(super) scrub_progress_permille: Gauge,
@@ -367,6 +368,11 @@ impl Metrics {
     /// TLS handshakes that failed or took too long.
     pub fn handshakes_failed(&self) -> &Counter {
         &self.handshakes_failed
+    }
+
+    /// Sealed records that did not open, or whose blobs were missing: each time that one was met.
+    pub fn records_corrupt(&self, by: MetBy) -> &Counter {
+        self.records_corrupt.at(by)
     }
 
     /// What the scrubber made of blobs.

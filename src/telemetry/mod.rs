@@ -29,6 +29,6 @@ pub use trace::{
 };
 pub use tracer::Tracing;
 pub use values::{
-    AuditEvent, CircuitState, Direction, IndexVerb, KeyVerb, Operation, RefusalCode, ScrubOutcome,
+    AuditEvent, CircuitState, Direction, IndexVerb, KeyVerb, MetBy, Operation, RefusalCode, ScrubOutcome,
     ShareEvent, Shared, StatusClass, StoreOutcome, StoreRefusal, StoreVerb,
 };

@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 
 use super::names::{Stage, attribute, size};
 use super::tracer::Tracing;
-use super::{Method, Operation, StatusClass};
+use super::{Method, Operation, RefusalCode, StatusClass};
 use crate::model::{ClassId, TenantId};
 
 tokio::task_local! {
@@ -33,6 +33,7 @@ pub struct Facts {
     tenant: OnceLock<TenantId>,
     class: OnceLock<ClassId>,
     code: OnceLock<&'static str>,
+    refusal: OnceLock<RefusalCode>,
 }
 
 impl Facts {
@@ -55,11 +56,16 @@ impl Facts {
     pub fn code(&self) -> Option<&'static str> {
         self.code.get().copied()
     }
+
+    /// Why it was refused, where the answer does not tell.
+    pub fn refusal(&self) -> Option<RefusalCode> {
+        self.refusal.get().copied()
+    }
 }
 
 /// Says facts of the request that this task serves. Outside of a request, nothing happens.
 pub mod note {
-    use super::{CURRENT, ClassId, Current, Operation, TenantId};
+    use super::{CURRENT, ClassId, Current, Operation, RefusalCode, TenantId};
 
     fn on(say: impl FnOnce(&Current)) {
         // Outside of a request there is nobody to tell.
@@ -94,6 +100,13 @@ pub mod note {
             if current.place.is_some() {
                 let _ = current.facts.class.set(class.clone());
             }
+        });
+    }
+
+    /// Why it is refused, where the answer's code says less. For the count of refusals alone.
+    pub fn refusal(why: RefusalCode) {
+        on(|current| {
+            let _ = current.facts.refusal.set(why);
         });
     }
 

@@ -232,11 +232,11 @@ label! {
 label! {
     /// Why a request was refused.
     RefusalCode {
-        /// No credential, an unknown one, or a signature that does not match.
+        /// No credential, an unknown one, or a signature that does not match or is too old.
         Unauthenticated = "unauthenticated",
         /// The caller may not.
         Forbidden = "forbidden",
-        /// The tenant or credential is suspended.
+        /// The key named is of a suspended tenant, or disabled.
         Suspended = "suspended",
         /// The record or tenant belongs to another region.
         OtherRegion = "other_region",
@@ -280,6 +280,16 @@ label! {
         Crowded = "crowded",
         /// Refused: nothing became free in time.
         Late = "late",
+    }
+}
+
+label! {
+    /// Who met a corrupt record.
+    MetBy {
+        /// A client's request that had to open it.
+        Read = "read",
+        /// A pass of the scrubber.
+        Scrub = "scrub",
     }
 }
 

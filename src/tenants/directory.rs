@@ -177,6 +177,14 @@ impl Directory {
 #[derive(Debug)]
 pub struct Watch(JoinHandle<()>);
 
+impl Watch {
+    /// Stops the poller; what it was asking of the index has been let go of when this returns.
+    pub async fn stop(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         self.0.abort();

@@ -57,7 +57,7 @@ pub struct NewTenant {
     pub id: TenantId,
     /// Its home: must be this region.
     pub home: RegionId,
-    /// Its default class.
+    /// Its default class: the least that a record of its may have.
     pub default_class: ClassId,
     /// Whether a write may name no class.
     pub unclassified: Unclassified,

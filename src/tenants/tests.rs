@@ -1,5 +1,7 @@
 //! Tests of the verbs and the snapshot, over a real index file that a second process changes and an attacker edits.
 
+mod poller;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ from world import Load, World, closing
 AUDIT_BYTES = 6 << 20
 FULL_FOR_OPERATIONS = 150
 STEP_S = 20 * 60
-RECLAIM_S = 45 * 60  # longer than from one step to the other
+RECLAIM_S = 60 * 60  # the least; longer than from one step to the other
 PAUSE_S = 10
 HOUSEKEEPING_S = 30  # src/app/housekeeping.rs: a round
 FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
@@ -115,7 +115,7 @@ class Steppable:
         assert libraries, "missing: the Debian package faketime"
         self.control = folder / "clock"
         self.step(0)
-        self.served = Served(folder / "proxy", limits=f"reclaim-delay-s = {RECLAIM_S}")
+        self.served = Served(folder / "proxy", limits=f"reclaim-delay-s = {RECLAIM_S}\n[scrub]\nrestore-horizon-s = {RECLAIM_S}")
         self.served.env.update(LD_PRELOAD=libraries[0], FAKETIME_TIMESTAMP_FILE=str(self.control), FAKETIME_NO_CACHE="1",
                                FAKETIME_DONT_FAKE_MONOTONIC="1", FAKETIME_DONT_RESET="1")
         self.store = self.served.data_dir / "state/store"

@@ -8,7 +8,7 @@ use crate::audit::{Outcome as Audited, Verdict};
 use crate::index::IndexError;
 use crate::model::{BlobId, Tenant, TenantCode};
 use crate::placement::Operation;
-use crate::telemetry::{ScrubOutcome, event};
+use crate::telemetry::{MetBy, ScrubOutcome, event};
 use crate::vault::{Decided, Found, Outcome, OwnerRow, Pace, Pass, Phase, VaultError};
 
 use super::super::housekeeping;
@@ -202,6 +202,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), Stop> {
         let number = lock(self.pass).number;
         let region = &self.site.parts.region.id;
+        self.site.metrics().records_corrupt(MetBy::Scrub).increment();
         event::record_corrupt(&format!("scrub-{number}/{blob}"), region, error);
         self.found(blob, outcome, &event::chain(error), None);
         if self.audited >= AUDITED_MAX {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_s3::primitives::ByteStream;
 use terroir::audit::verify;
+use terroir::telemetry::RefusalCode;
 use terroir::testing::{Setup, TestApp};
 
 use super::{World, get, is, put, refusal, until};
@@ -150,6 +151,28 @@ async fn a_region_that_cannot_record_is_not_ready() {
     .await;
     let text = String::from_utf8_lossy(&told.body).into_owned();
     assert!(told.status == 503 && text.contains("the audit log cannot be written"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_recorded_was_counted_as_other() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    settled(&world.app, "fr").await;
+    let (log, away) = (world.app.audit_dir("fr"), world.app.dir("fr").join("audit.away"));
+    std::fs::rename(&log, &away).unwrap();
+    let s3 = &clinic.s3;
+    assert_eq!(
+        refusal(s3.list_buckets().send().await),
+        is(503, "ServiceUnavailable"),
+        "the record of a decision"
+    );
+    let odd = s3.put_object().bucket("clinic").key("a").metadata("terroir-class", "ecg");
+    let odd = odd.body(ByteStream::from_static(b"x")).send().await;
+    assert_eq!(refusal(odd), is(503, "ServiceUnavailable"), "the record of a refusal");
+    let metrics = world.app.site("fr").metrics();
+    let counted = [RefusalCode::Unrecorded, RefusalCode::Other].map(|code| metrics.refusals(code).value());
+    assert_eq!(counted, [2, 0]);
+    std::fs::rename(&away, &log).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -394,6 +394,7 @@ async fn serve_answers_over_tls_obeys_the_verbs_and_says_no_secret_at_the_most_v
     assert!(said(&missing).contains("MISSING"), "{}", said(&missing));
     let answer = installed.send(&signed, "").await;
     assert!(answer.starts_with("HTTP/1.1 500") && !answer.contains("BODY"), "{answer}");
+    let answer_id = answer.split_once("x-amz-request-id: ").unwrap().1.lines().next().unwrap().to_owned();
     std::fs::rename(&away, &blob).unwrap();
 
     installed.json(&["credential", "disable", credential["access_key"].as_str().unwrap()]);
@@ -407,6 +408,10 @@ async fn serve_answers_over_tls_obeys_the_verbs_and_says_no_secret_at_the_most_v
     assert_eq!(server.ended().await, 0, "{}", installed.log());
     let log = installed.log();
     assert!(log.contains("overlay") && log.contains("drained"), "{log}");
+    let found: Vec<&str> = log.lines().filter(|line| line.contains("record_corrupt")).collect();
+    let id = answer_id.as_str();
+    assert!(found.len() == 1 && found[0].contains("ERROR") && found[0].contains(id), "{id}: {found:?}");
+    assert!(!log.contains("request_failed"), "one event, not two: {log}");
     let secret = credential["secret_key"].as_str().unwrap();
     for name in [secret, "secret-bucket", "KEY-secret", "BODY-secret", "secret-type", "X-Amz-Signature"] {
         assert!(!log.contains(name), "{name} is in the log");
@@ -466,4 +471,95 @@ async fn dev_tours_both_regions_and_ends_with_0_and_its_verbs_find_the_records()
         let tenants: Value = serde_json::from_slice(&listed.stdout).unwrap();
         assert_eq!(tenants.as_array().unwrap().len(), 1, "{tenants}");
     }
+}
+
+/// Answers every request with `status` alone, until the test's process ends.
+fn answering(status: &'static str) -> SocketAddr {
+    use std::io::{Read, Write};
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let Ok(mut socket) = socket else { return };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = socket.read(&mut vec![0; 64 << 10]);
+            let _ = socket.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+/// `serve` of an installation whose store is `store`, in a process with `variable` set.
+fn start_on(store: &str, variable: Option<&str>) -> Output {
+    let installed = Installation::new();
+    let overlay = installed.dir.path().join("overlay.toml");
+    let text = std::fs::read_to_string(&overlay).unwrap();
+    std::fs::write(&overlay, text.replace("{ fs = { path = \"store\" } }", store)).unwrap();
+    let config = installed.dir.path().join("plain.toml").display().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_terroir"));
+    command.args(["serve", "--config", &config, "--region", "fr"]).env_remove("TERROIR_LOG");
+    command.env("STORE_KEY", "key").env("STORE_SECRET", "secret").stdin(Stdio::null());
+    command.envs(variable.map(|name| (name, "http://127.0.0.1:1")));
+    command.output().unwrap()
+}
+
+#[test]
+fn a_store_that_was_down_at_the_start_ended_with_78_as_if_it_were_wrong() {
+    let s3 = |at: SocketAddr| {
+        format!(
+            "{{ s3 = {{ endpoint = \"http://{at}\", bucket = \"blobs\", signing-region = \"x\", path-style = true, \
+             access-key-id = \"env:STORE_KEY\", secret-access-key = \"env:STORE_SECRET\" }} }}"
+        )
+    };
+    // Nobody listens there any more.
+    let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    for (store, expected) in [
+        (s3(gone), 75),
+        (s3(answering("503 Service Unavailable")), 75),
+        (s3(answering("403 Forbidden")), 78),
+        (s3(answering("301 Moved Permanently")), 78),
+    ] {
+        let output = start_on(&store, None);
+        assert_eq!(code(&output), expected, "{store}: {}", said(&output));
+    }
+}
+
+#[test]
+fn a_proxy_variable_beside_google_ended_with_69_as_if_a_service_were_missing() {
+    let gcs = "{ gcs = { endpoint = \"http://127.0.0.1:1\", bucket = \"blobs\", credentials = { anonymous = {} }, \
+               expected-location = \"EUROPE-WEST9\" } }";
+    let output = start_on(gcs, Some("HTTPS_PROXY"));
+    assert_eq!(code(&output), 78, "{}", said(&output));
+    assert!(said(&output).contains("HTTPS_PROXY"), "{}", said(&output));
+    // Without it, it is the store that does not answer.
+    assert_eq!(code(&start_on(gcs, None)), 75);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_sometimes_ended_with_a_warning_that_the_directory_cannot_be_read() {
+    let installed = Installation::begun().await;
+    for _ in 0..10 {
+        let output = installed.verb(&["tenant", "list"]);
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        assert!(!said(&output).contains("the directory cannot be read"), "{}", said(&output));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_could_not_be_had_as_json() {
+    let installed = Installation::new();
+    let plain = installed.dir.path().join("plain.toml");
+    let text = std::fs::read_to_string(&plain).unwrap();
+    std::fs::write(&plain, text + "[telemetry]\nlog-format = \"json\"\n").unwrap();
+    let mut server = installed.serve("plain.toml", "trace").await;
+    server.terminate();
+    assert_eq!(server.ended().await, 0, "{}", installed.log());
+    let log = installed.log();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let listening = lines.iter().find(|line| line["event"] == "listening").expect("an event by its name");
+    assert_eq!((&listening["level"], &listening["region"]), (&"INFO".into(), &"fr".into()));
+    assert!(lines.iter().any(|line| line["setting"] == "telemetry.log-format = json"), "{log}");
 }

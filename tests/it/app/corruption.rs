@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use terroir::blobs::testing::Faults;
 use terroir::envelope::body_bytes;
 use terroir::envelope::labels::{FLOE_HEADER_BYTES, SEGMENT_BYTES};
+use terroir::telemetry::MetBy;
 use terroir::testing::{Setup, TestTenant};
 
 use super::{Random, World, fetch_object, noise, put, until};
@@ -180,6 +181,32 @@ async fn corrupt_is_in_the_log(world: &World, region: &str) {
         world.app.audit_lines(region).iter().any(|line| line["outcome"] == "corrupt").then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_record_that_a_read_met_was_counted_nowhere() {
+    let stored = Stored::new("fr").await;
+    let counted = || {
+        let metrics = stored.world.app.site("fr").metrics();
+        [MetBy::Read, MetBy::Scrub].map(|by| metrics.records_corrupt(by).value())
+    };
+    stored.all_right().await;
+    assert_eq!(counted(), [0, 0]);
+    // Before the answer's head, and behind it.
+    for (met, key, ending) in [(1, "one blob", Ending::Refused), (2, "many blobs", Ending::Broken)] {
+        let length = |path: &Path| usize::try_from(std::fs::metadata(path).unwrap().len()).unwrap();
+        let files = stored.files.iter().filter(|(_, of)| **of == key).map(|(path, _)| path);
+        // The rest behind the full ones, or the only one; not the one that has the record alone.
+        let last = files.filter(|path| length(path) > 100_000).min_by_key(|path| length(path)).unwrap();
+        flip(last, length(last) - 1, 3);
+        assert_eq!(stored.read(key).await, ending, "{key}");
+        assert_eq!(counted(), [met, 0], "{key}");
+    }
+    let page = stored.world.app.site("fr").metrics().expose();
+    assert!(page.contains("terroir_records_corrupt_total{met_by=\"read\"} 2"), "{page}");
+    // What is damaged is not what is absent, or what another may not see.
+    assert_eq!(fetch_object(&stored.clinic.s3, "clinic", "absent").await.unwrap().status, 404);
+    assert_eq!(counted(), [2, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use terroir::telemetry::RefusalCode;
 use terroir::testing::{Embedded, Setup};
 
 use super::{World, is, put, refusal, until};
@@ -66,6 +67,30 @@ async fn a_wrong_secret_and_an_unknown_key_open_nothing() {
         lines.iter().all(|line| line["operation"] != "ListBuckets"),
         "strangers are counted, not recorded"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_the_suspended_were_counted_as_unauthenticated() {
+    let world = World::of(&Setup { store: Embedded::Memory, ..Setup::default() }).await;
+    let clinic = world.tenant("fr", "clinic", "personal").await;
+    let other = world.tenant("fr", "other", "personal").await;
+    let site = world.app.site("fr");
+    site.registry().suspend_tenant(&clinic.tenant.id).await.unwrap();
+    site.registry().disable_credential(&other.credential.key_id).await.unwrap();
+    site.directory().refresh().await.unwrap();
+    let count = |code| site.metrics().refusals(code).value();
+    let before = count(RefusalCode::Suspended);
+    for asked in [&clinic, &other] {
+        let refused = asked.s3.list_buckets().send().await;
+        assert_eq!(refusal(refused), is(403, "InvalidAccessKeyId"), "the caller learns nothing by it");
+    }
+    assert_eq!((count(RefusalCode::Suspended), count(RefusalCode::Unauthenticated)), (before + 2, 0));
+    // The control: a stranger is still one.
+    let mut unknown = clinic.credential.clone();
+    unknown.key_id =
+        terroir::model::AccessKeyId::random(&"fr".parse().unwrap(), &terroir::model::SystemEntropy).unwrap();
+    assert_eq!(refusal(world.app.client("fr", &unknown).list_buckets().send().await).0, 403);
+    assert_eq!((count(RefusalCode::Suspended), count(RefusalCode::Unauthenticated)), (before + 2, 1));
 }
 
 fn anywhere(dir: &Path, needle: &[u8]) -> Option<std::path::PathBuf> {
