@@ -136,3 +136,25 @@ impl FromStr for Canary {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::testing::{Fault, ScriptedKms};
+
+    #[tokio::test]
+    async fn not_knowing_whether_a_foreign_canary_opens_is_not_a_no() {
+        let kms = ScriptedKms::new();
+        let settings = RingSettings::new("test".parse().unwrap(), "fr".parse().unwrap());
+        let foreign = Canary {
+            environment: "test".parse().unwrap(),
+            region: "us".parse().unwrap(),
+            id: KekId::from_bytes([1; 16]),
+            wrapped: Wrapped { root_version: 1, bytes: vec![0; 64] },
+        };
+        refuse_if_it_opens(&kms, &settings, &foreign).await.unwrap();
+        kms.always(Some(Fault::Fail(KmsError::Unavailable("down"))));
+        let refused = refuse_if_it_opens(&kms, &settings, &foreign).await;
+        assert!(matches!(refused, Err(KeysError::Kms(KmsError::Unavailable(_)))), "{refused:?}");
+    }
+}

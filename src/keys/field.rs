@@ -103,3 +103,26 @@ fn with_epoch<'a>(epoch: &'a [u8], bound_to: &[&'a [u8]]) -> Vec<&'a [u8]> {
     parts.extend_from_slice(bound_to);
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SystemEntropy;
+
+    #[test]
+    fn one_kek_makes_another_key_for_every_environment_region_and_purpose() {
+        let kek = Secret::new([7; 32]);
+        let key = |environment: &str, region: &str, purpose: &str| {
+            let scope = (environment.parse().unwrap(), region.parse().unwrap());
+            FieldKey::derive(&kek, 1, &scope, purpose, Arc::new(SystemEntropy)).unwrap()
+        };
+        let sealed = key("prod", "fr", "directory").seal(&[b"row"], b"clear").unwrap();
+        assert!(key("prod", "fr", "directory").open(&[b"row"], &sealed).is_ok());
+        for (environment, region, purpose) in
+            [("test", "fr", "directory"), ("prod", "us", "directory"), ("prod", "fr", "locks")]
+        {
+            let opened = key(environment, region, purpose).open(&[b"row"], &sealed);
+            assert!(opened.is_err(), "{environment} {region} {purpose}");
+        }
+    }
+}

@@ -129,7 +129,8 @@ async fn a_refusal_that_cannot_be_recorded_is_not_told() {
     let world = World::new().await;
     let clinic = world.tenant("fr", "clinic", "health").await;
     let unknown = clinic.s3.put_object().bucket("clinic").key("a").metadata("terroir-class", "ecg");
-    let refused = without_a_log(&world, unknown.body(ByteStream::from_static(b"x")).send()).await;
+    let asked = Box::pin(unknown.body(ByteStream::from_static(b"x")).send());
+    let refused = Box::pin(without_a_log(&world, asked)).await;
     assert_eq!(refusal(refused), is(503, "ServiceUnavailable"));
 }
 

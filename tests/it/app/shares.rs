@@ -186,6 +186,8 @@ async fn requests_that_hung_on_one_regions_store_held_the_memory_of_the_other() 
     setup.limits.blob_bytes_max = MIB / 2;
     setup.limits.memory_bytes_max = 8 * MIB;
     let world = World::of(&setup).await;
+    let budget = |region| world.app.site(region).metrics().memory_limit_bytes().value();
+    assert_eq!(budget("fr") + budget("us"), 8 << 20, "together what the process may take, not each");
     let here = world.tenant("us", "here", "health").await;
     let mut there = Vec::new();
     for number in 0..4 {
