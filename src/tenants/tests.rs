@@ -1,6 +1,7 @@
 //! Tests of the verbs and the snapshot, over a real index file that a second process changes and an attacker edits.
 
 mod poller;
+mod set_clock;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -320,30 +321,6 @@ async fn without_an_index_the_snapshot_answers_for_thirty_seconds_and_then_503()
     assert_eq!(reason(directory.lookup(&one.key_id)), Some(Reason::Stale));
     let stranger = AccessKeyId::random(&"fr".parse().unwrap(), &SystemEntropy).unwrap();
     assert_eq!(reason(directory.lookup(&stranger)), Some(Reason::Stale), "not 'unknown': nobody can know");
-}
-
-#[tokio::test]
-async fn a_clock_that_was_set_back_kept_a_directory_that_nobody_could_read_fresh() {
-    let bench = Bench::new().await;
-    let (_, one) = bench.clinic().await;
-    let directory = bench.directory().await;
-    bench.index.close().await;
-    bench.clock.set_back(Duration::from_mins(20));
-    bench.clock.advance(Duration::from_secs(30));
-    assert!(directory.lookup(&one.key_id).is_ok());
-    bench.clock.advance(Duration::from_millis(1));
-    assert_eq!(reason(directory.lookup(&one.key_id)), Some(Reason::Stale));
-    bench.clock.set_back(Duration::from_mins(20));
-    assert_eq!(reason(directory.lookup(&one.key_id)), Some(Reason::Stale));
-}
-
-#[tokio::test]
-async fn a_clock_that_was_set_ahead_refused_everybody_until_the_directory_was_read_again() {
-    let bench = Bench::new().await;
-    let (_, one) = bench.clinic().await;
-    let directory = bench.directory().await;
-    bench.clock.set_ahead(Duration::from_hours(2));
-    assert!(directory.lookup(&one.key_id).is_ok());
 }
 
 #[tokio::test]
