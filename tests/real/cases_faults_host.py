@@ -218,6 +218,7 @@ def reclaimed_early(clock, client, bucket):
     # The control: reclaiming works, and goes by this clock where a process cannot know better.
     assert clock.served.stop() == 0, clock.served.tail()
     clock.served.start()
+    client.close()  # its connection was the old process's
     deadline = time.monotonic() + HOUSEKEEPING_S + 15
     while clock.blobs() == held:
         assert time.monotonic() < deadline, "never reclaimed: the check above proves nothing"
