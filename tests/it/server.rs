@@ -77,6 +77,10 @@ async fn start(limits: Limits) -> Running {
     start_tls(limits, None).await
 }
 
+#[expect(
+    clippy::unused_async,
+    reason = "a listener needs a runtime, which every caller of an async function has"
+)]
 async fn start_tls(limits: Limits, tls: Option<Arc<Certificates>>) -> Running {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
