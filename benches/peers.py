@@ -1,19 +1,17 @@
 """What the product is compared with, beside the bare store: haproxy (no encryption at all) and rclone crypt (encryption, no audit).
 
 Each stands before the same SeaweedFS as the product does and is spoken to by the same driver. Peers that are not installed are left
-out, and the report says so: `haproxy` is a Debian package, `rclone` comes with `tests/run tools`.
+out: `haproxy` is a Debian package, `rclone` comes with `tests/run tools`.
 """
 
-import pathlib
 import shutil
 import socket
 import subprocess
 import time
 
 import ports
+from servers import VENV_BIN
 from wire import Client
-
-VENV_BIN = pathlib.Path(__file__).resolve().parent.parent / ".tools" / "venv" / "bin"
 
 
 class Peer:
@@ -23,9 +21,9 @@ class Peer:
         self.folder, self.port, self.child = folder, ports.claim(), None
         self.folder.mkdir(parents=True)
 
-    def spawned(self, command, env=None):
+    def spawned(self, command):
         with open(self.folder / "log", "ab") as log:
-            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=self.folder)
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -35,6 +33,10 @@ class Peer:
                 if self.child.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"{command[0]} is not ready:\n" + (self.folder / "log").read_text()[-2_000:])
                 time.sleep(0.05)
+
+    def client(self, store):
+        """With the store's own credentials: haproxy hands them on, rclone asks for none."""
+        return Client(f"http://127.0.0.1:{self.port}", store.region, store.access_key, store.secret_key)
 
     def stop(self):
         self.child.kill()
@@ -62,9 +64,6 @@ listen store
 """)
         return self.spawned([shutil.which("haproxy"), "-db", "-f", str(self.folder / "haproxy.cfg")])
 
-    def client(self, store):
-        return Client(f"http://127.0.0.1:{self.port}", store.region, store.access_key, store.secret_key)
-
 
 class RcloneCrypt(Peer):
     """Encrypts names and bytes, and speaks S3. It keeps no audit log and asks for no signature."""
@@ -88,9 +87,6 @@ password = {secret}
 """)
         store.make_bucket("crypt-peer")
         return self.spawned([VENV_BIN / "rclone", "serve", "s3", "--config", self.folder / "rclone.conf", "--addr", f"127.0.0.1:{self.port}", "crypt:"])
-
-    def client(self, store):
-        return Client(f"http://127.0.0.1:{self.port}", store.region, store.access_key, store.secret_key)
 
 
 def installed():
