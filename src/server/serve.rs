@@ -69,7 +69,8 @@ where
 {
     let server = Arc::new(server);
     let drain = CancellationToken::new();
-    let mut open = Open { connections: JoinSet::new(), server: Arc::clone(&server), drain: drain.clone() };
+    let mut open =
+        Open { connections: JoinSet::new(), server: Arc::clone(&server), service, drain: drain.clone() };
     let noticed = async {
         stop.cancelled().await;
         tokio::time::sleep(Duration::from_millis(server.limits.notice_ms)).await;
@@ -80,7 +81,7 @@ where
             biased;
             () = &mut noticed => break,
             Some(_) = open.connections.join_next() => {}
-            accepted = listener.accept() => if let Err(error) = open.take(accepted, &service) {
+            accepted = listener.accept() => if let Err(error) = open.take(accepted) {
                 event::accept_failed(&error);
                 // Out of descriptors, most likely: trying again at once would spin.
                 let _ = timeout(ACCEPT_PAUSE, stop.cancelled()).await;
@@ -88,39 +89,37 @@ where
         }
     }
     // Clients that the kernel connected already believe that we took them: closing the listener would reset them.
-    open.take_waiting(listener, &service).await;
+    open.take_waiting(listener).await;
     drain.cancel();
     drained(open.connections, &server).await
 }
 
-/// The connections of a listener.
-struct Open {
+/// The connections of a listener, and who answers them.
+struct Open<S> {
     connections: JoinSet<Ended>,
     server: Arc<Server>,
+    service: S,
     drain: CancellationToken,
 }
 
-impl Open {
+impl<S, B> Open<S>
+where
+    S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible> + Clone + Send + Unpin + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
     /// Runs a connection, or turns it away if there are too many.
-    fn take<S, B>(
-        &mut self,
-        accepted: std::io::Result<(TcpStream, SocketAddr)>,
-        service: &S,
-    ) -> std::io::Result<()>
-    where
-        S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Unpin
-            + 'static,
-        S::Future: Send,
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+    fn take(&mut self, accepted: std::io::Result<(TcpStream, SocketAddr)>) -> std::io::Result<()> {
         let (tcp, address) = accepted?;
         if self.connections.len() < self.server.limits.connections_max {
-            let one =
-                one_connection(tcp, address, Arc::clone(&self.server), service.clone(), self.drain.clone());
+            let one = one_connection(
+                tcp,
+                address,
+                Arc::clone(&self.server),
+                self.service.clone(),
+                self.drain.clone(),
+            );
             self.connections.spawn(one);
         } else {
             turn_away(&tcp, &self.server);
@@ -133,17 +132,7 @@ impl Open {
     ///
     /// The kernel itself is asked: the runtime may not have heard yet of a connection that is there, and lets a task take no more
     /// than 128 without a break.
-    async fn take_waiting<S, B>(&mut self, listener: TcpListener, service: &S)
-    where
-        S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Unpin
-            + 'static,
-        S::Future: Send,
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+    async fn take_waiting(&mut self, listener: TcpListener) {
         let Ok(listener) = listener.into_std() else { return };
         let mut failed = 0;
         for _ in 0..BACKLOG_MAX {
@@ -151,7 +140,7 @@ impl Open {
                 tcp.set_nonblocking(true)?;
                 Ok((TcpStream::from_std(tcp)?, address))
             });
-            match self.take(accepted, service) {
+            match self.take(accepted) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
