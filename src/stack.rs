@@ -42,6 +42,8 @@ pub struct StackParts {
     pub requests: Shares,
     /// The tenants' shares of the connections.
     pub connections: Shares,
+    /// The tenants' shares of the requests that are worked on at the same time.
+    pub turns: Shares,
     /// Requests a second that name no known key and are looked at all the same.
     pub strangers_per_s_max: u64,
     /// Counters.
@@ -81,6 +83,7 @@ where
         in_flight_max,
         requests,
         connections,
+        turns,
         strangers_per_s_max,
         metrics,
         tracing,
@@ -115,7 +118,7 @@ where
             metrics,
         )))
         // As soon as it is known who asks, before the first look into the index.
-        .layer(TenantLimitsLayer::new(requests, connections))
+        .layer(TenantLimitsLayer::new(requests, connections, turns))
         // Before the record: what is recorded is the decision.
         .layer(StepLayer::new(Place::new(region, catalogue, operations, clock, log.clone())))
         // Last before the effect: nothing happens that is not on disk.

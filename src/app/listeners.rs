@@ -75,6 +75,7 @@ pub(super) async fn listen(
         in_flight_max: in_flight_max(limits),
         requests: shares(&site, Shared::Requests, limits.requests_max, limits.tenant_requests_max),
         connections: shares(&site, Shared::Connections, limits.connections_max, limits.connections_max),
+        turns: turns(&site, limits),
         strangers_per_s_max: limits.strangers_per_s_max,
         metrics: Arc::clone(site.metrics()),
         tracing: told.tracing,
@@ -111,6 +112,20 @@ fn in_flight_max(limits: &Limits) -> usize {
 fn shares(site: &Site, what: Shared, capacity: u64, party_max: u64) -> Shares {
     let limits = ShareLimits { capacity, party_max, floor: 1, waiting_max: 0, wait: Duration::ZERO };
     Shares::new(what, limits, Arc::clone(site.metrics()))
+}
+
+/// Shares of the work: so many turns for each core, and time to wait for one.
+fn turns(site: &Site, limits: &Limits) -> Shares {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let limits = ShareLimits {
+        capacity: limits.turns_per_core_max.saturating_mul(cores),
+        party_max: u64::MAX,
+        floor: 1,
+        // Whoever waits is a request in flight.
+        waiting_max: limits.requests_max,
+        wait: Duration::from_millis(limits.turn_wait_ms_max),
+    };
+    Shares::new(Shared::Turns, limits, Arc::clone(site.metrics()))
 }
 
 async fn bind(

@@ -12,6 +12,7 @@ use crate::model::{BucketName, Clock, RegionId, TenantCode};
 use crate::ops::{Operations, Placed, decision};
 use crate::placement::{AskedClass, Operation, Question, Refusal, decide};
 use crate::s3::{Call, Code, Labels, S3Error, UploadRef, xml};
+use crate::shares::away;
 use crate::telemetry::{RefusalCode, Stage, note};
 
 use super::record::unrecordable;
@@ -80,7 +81,7 @@ impl Place {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let document = permitted.read_document(xml::DOCUMENT_BYTES_MAX).await?;
+        let document = away(permitted.read_document(xml::DOCUMENT_BYTES_MAX)).await?;
         let tenant = permitted.caller().tenant().code;
         Ok((self.operation(tenant, permitted.call(), document.as_ref()).await?, document))
     }

@@ -8,7 +8,7 @@ use tower::{Layer, Service};
 use crate::auth::Permitted;
 use crate::ops::Body;
 use crate::s3::{Code, S3Error};
-use crate::shares::{Claimant, Shares};
+use crate::shares::{Claimant, Shares, in_turn};
 
 use super::step::BoxFuture;
 
@@ -17,13 +17,15 @@ use super::step::BoxFuture;
 pub struct TenantLimitsLayer {
     requests: Shares,
     connections: Shares,
+    turns: Shares,
 }
 
 impl TenantLimitsLayer {
-    /// Out of `requests`, held from here until the answer's body is sent or dropped, and of `connections`, held from a
-    /// connection's first identified request until it is closed.
-    pub const fn new(requests: Shares, connections: Shares) -> Self {
-        Self { requests, connections }
+    /// Out of `requests`, held from here until the answer's body is sent or dropped, of `connections`, held from a
+    /// connection's first identified request until it is closed, and of `turns`, which are waited for, and held until the
+    /// answer's head is made.
+    pub const fn new(requests: Shares, connections: Shares, turns: Shares) -> Self {
+        Self { requests, connections, turns }
     }
 }
 
@@ -57,7 +59,7 @@ where
     }
 
     fn call(&mut self, request: Permitted<B>) -> Self::Future {
-        let TenantLimitsLayer { requests, connections } = self.shares.clone();
+        let TenantLimitsLayer { requests, connections, turns } = self.shares.clone();
         let inner = self.inner.clone();
         Box::pin(async move {
             let tenant = request.caller().tenant();
@@ -67,7 +69,8 @@ where
                 return Err(slow_down().closing());
             }
             let share = requests.demand(tenant, 1).map_err(|_| slow_down())?;
-            let response = tower::ServiceExt::oneshot(inner, request).await?;
+            let work = tower::ServiceExt::oneshot(inner, request);
+            let response = in_turn(&turns, tenant, work).await.map_err(|_| slow_down())??;
             Ok(response.map(|body| body.holding(share)))
         })
     }

@@ -92,6 +92,11 @@ limits! {
     requests_max = 2_000, 1, 100_000;
     /// Requests in flight of one tenant, whatever its weight.
     tenant_requests_max = 500, 1, 100_000;
+    /// Requests of one region that are worked on at the same time, for each core: each tenant has a share by its weight. Waiting for
+    /// a client's bytes, for a store or key service elsewhere, or for memory is not work.
+    turns_per_core_max = 10, 1, 10_000;
+    /// How long a request waits for its turn before anything is done for it. Shorter than SDKs wait for an answer.
+    turn_wait_ms_max = 10_000, 1, 60_000;
     /// Requests a second to one region that name no active key and have their signature looked at all the same. One look
     /// costs tens of microseconds, so that a flood gets a few hundredths of a core.
     strangers_per_s_max = 1_000, 1, 1_000_000;

@@ -17,6 +17,7 @@
 
 mod ledger;
 mod seat;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ use crate::model::{TenantCode, Weight};
 use crate::telemetry::{Metrics, ShareEvent, Shared};
 
 pub use seat::Seat;
+pub use turns::{away, in_turn};
 
 use ledger::{Ledger, Ticket, Verdict};
 

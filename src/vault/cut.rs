@@ -8,6 +8,7 @@ use crate::envelope::{BlobEntry, BodySealer, Sealed, SealedBody};
 use crate::index::BLOBS_PER_COMMIT_MAX;
 use crate::model::{BlobId, Checksum};
 use crate::placement::Placement;
+use crate::shares::away;
 use crate::telemetry::{Stage, carry, stage};
 
 use super::debris::Debris;
@@ -45,7 +46,7 @@ impl<S: Source> Feed<S> {
     ) -> Result<(), WriteError<S::Error>> {
         while wanted > 0 {
             if self.pending.is_empty() {
-                match self.source.next().await.map_err(WriteError::Body)? {
+                match away(self.source.next()).await.map_err(WriteError::Body)? {
                     Some(piece) => self.pending = piece,
                     // A source that ends early breaks its contract.
                     None => return Err(VaultError::Interrupted.into()),
@@ -63,7 +64,7 @@ impl<S: Source> Feed<S> {
     /// Waits for the verdict on the whole body. Nothing may be committed before it.
     pub(super) async fn verified(&mut self) -> Result<Vec<Checksum>, WriteError<S::Error>> {
         while self.pending.is_empty() {
-            match self.source.next().await.map_err(WriteError::Body)? {
+            match away(self.source.next()).await.map_err(WriteError::Body)? {
                 None => return Ok(self.source.verified()),
                 Some(piece) => self.pending = piece,
             }
@@ -234,7 +235,7 @@ impl Uploads<'_> {
     }
 
     async fn one(&mut self) -> Result<(), VaultError> {
-        match self.running.join_next().await {
+        match away(self.running.join_next()).await {
             None => Ok(()),
             Some(Ok(done)) => done.map_err(VaultError::Store),
             Some(Err(_)) => Err(VaultError::Interrupted),

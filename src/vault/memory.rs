@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::placement::Placement;
-use crate::shares::{Claimant, Refusal, Share, ShareLimits, Shares};
+use crate::shares::{Claimant, Refusal, Share, ShareLimits, Shares, away};
 use crate::telemetry::{Metrics, Shared};
 
 /// A tenant that holds no more than this waits for nobody: a write or a read of one 64 KiB segment takes at most 132 KiB of
@@ -52,9 +52,10 @@ impl Memory {
         Self { shares: Shares::new(Shared::Memory, limits, metrics) }
     }
 
-    /// Waits for `bytes`. For a request that holds no other lease.
+    /// Waits for `bytes`, away from the request's turn: whoever holds the memory may need one to give it back. For a request
+    /// that holds no other lease.
     pub async fn lease(&self, placement: &Placement, bytes: u64) -> Result<Lease, Exhausted> {
-        Ok(self.shares.acquire(claimant(placement), bytes).await?)
+        Ok(away(self.shares.acquire(claimant(placement), bytes)).await?)
     }
 
     /// As [`Memory::lease`], but of what is more than the tenant may ever hold only as much as it may. For the few things whose

@@ -9,6 +9,7 @@ use crate::model::{
     BlobId, BucketName, Checksum, ChecksumAlgorithm, ChecksumKind, ClassCode, ClassId, ContentHeaders, ETag,
     Entropy, KekId, ObjectKey, ObjectMeta, TenantCode, UserMetadata, VersionId,
 };
+use crate::shares::away;
 use crate::telemetry::{Stage, stage};
 
 use super::{Decided, Treatment, Vault, VaultError};
@@ -53,8 +54,8 @@ impl Vault {
     ) -> Result<Sealing, VaultError> {
         let treatment = self.parts.classes.treatment(code)?;
         debug_assert_eq!(treatment.id, *class);
-        let handle =
-            stage(Stage::Keys, self.parts.ring.current(decided.tenant_code(), &treatment.kek)).await?;
+        let current = self.parts.ring.current(decided.tenant_code(), &treatment.kek);
+        let handle = stage(Stage::Keys, away(current)).await?;
         let version = VersionId::random(self.entropy())?;
         let binding = self.binding(decided.tenant_code(), code, version)?;
         let dek = Dek::generate(binding, &mut random(self.entropy())).map_err(VaultError::Seal)?;
@@ -77,7 +78,7 @@ impl Vault {
         kek: KekId,
         epoch: u32,
     ) -> Result<Arc<KekHandle>, VaultError> {
-        match stage(Stage::Keys, self.parts.ring.by_id(tenant, spec, kek, epoch)).await {
+        match stage(Stage::Keys, away(self.parts.ring.by_id(tenant, spec, kek, epoch))).await {
             // Not an outage: the row was edited, or belongs to another key store. Trying again would help nobody.
             Err(KeysError::UnknownKek) => {
                 Err(VaultError::Corrupt { what: "its row names a key that was never made", source: None })

@@ -13,17 +13,20 @@ mod retry;
 
 use std::fmt;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{ServiceBuilder, ServiceExt, retry::RetryLayer};
 
 use crate::envelope::Sealed;
 use crate::model::Entropy;
 use crate::placement::Placement;
+use crate::shares::away;
 use crate::telemetry::Metrics;
 
 use super::{BlobInfo, BlobStore, Cursor, Description, Error, ErrorKind, Location, Page, Verb};
@@ -75,7 +78,13 @@ impl Default for OutboundSettings {
 pub struct Outbound {
     stack: BoxCloneSyncService<Call, BlobAnswer, Error>,
     store: Arc<dyn BlobStore>,
+    /// A disk of ours is shared by turns, like all that is ours; a service elsewhere has a queue of its own.
+    is_elsewhere: bool,
 }
+
+/// How long a request keeps its turn while it waits for a store on a disk of ours: many times what a healthy one takes. One that
+/// hangs must not keep out those that do not need it.
+const LOCAL_MAX: Duration = Duration::from_millis(100);
 
 impl Outbound {
     /// Puts the stack in front of `store`; `entropy` spreads the pauses.
@@ -85,11 +94,18 @@ impl Outbound {
         metrics: &Arc<Metrics>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        Self { stack: stack(Arc::clone(&store), settings, metrics, entropy), store }
+        let is_elsewhere = store.describe().endpoint_host.is_some();
+        Self { stack: stack(Arc::clone(&store), settings, metrics, entropy), store, is_elsewhere }
     }
 
     async fn ask(&self, request: BlobRequest) -> Result<BlobAnswer, Error> {
-        self.stack.clone().oneshot(Call::new(request)).await
+        let mut answer = pin!(self.stack.clone().oneshot(Call::new(request)));
+        if !self.is_elsewhere
+            && let Ok(answer) = timeout(LOCAL_MAX, answer.as_mut()).await
+        {
+            return answer;
+        }
+        away(answer).await
     }
 }
 

@@ -181,6 +181,49 @@ async fn four_tenants_took_every_place_for_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn slow_clients_and_those_who_wait_for_memory_hold_no_turn() {
+    let mut setup = patient();
+    (setup.limits.turns_per_core_max, setup.limits.blob_bytes_max) = (1, MIB / 2);
+    // Half of it for each region: the flood's writers take all they may, and the rest of them waits.
+    setup.limits.memory_bytes_max = 16 * MIB;
+    let world = World::of(&setup).await;
+    let flood = world.tenant("fr", "flood", "health").await;
+    let quiet = world.tenant("fr", "quiet", "health").await;
+    let site = world.app.site("fr");
+    let turns = site.metrics().share_used(Shared::Turns);
+    let mut slow = Vec::new();
+    for number in 0..30 {
+        slow.push(slow_writer(&flood, &format!("half-{number}"), MIB / 2).await);
+    }
+    let requests = site.metrics().share_used(Shared::Requests);
+    until("all of them to be in flight", async || (requests.value() == 30).then_some(())).await;
+    until("some to wait for memory", async || (site.vault().memory().waiting() > 0).then_some(())).await;
+    until("nobody to have a turn", async || (turns.value() == 0).then_some(())).await;
+    let (_, failed) = quiet_work(&quiet, 20).await;
+    assert_eq!(failed, Vec::<String>::new());
+    assert_eq!(requests.value(), 30, "the slow ones are still there");
+    drop(slow);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_waits_for_its_turns_and_nobody_in_it_is_refused() {
+    let mut setup = patient();
+    setup.limits.turns_per_core_max = 1;
+    let world = World::of(&setup).await;
+    let flood = world.tenant("fr", "flood", "health").await;
+    let crowd = futures_util::future::join_all((0..24).map(|_| quiet_work(&flood, 5))).await;
+    for (_, failed) in crowd {
+        assert_eq!(failed, Vec::<String>::new());
+    }
+    let metrics = world.app.site("fr").metrics();
+    assert!(metrics.share_event(Shared::Turns, ShareEvent::Waited).value() > 0, "there was no crowd");
+    for event in [ShareEvent::TooMuch, ShareEvent::Full, ShareEvent::Crowded, ShareEvent::Late] {
+        assert_eq!(metrics.share_event(Shared::Turns, event).value(), 0, "{event:?}");
+    }
+    assert_eq!(metrics.share_used(Shared::Turns).value(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_that_hung_on_one_regions_store_held_the_memory_of_the_other() {
     let mut setup = patient();
     setup.limits.blob_bytes_max = MIB / 2;

@@ -9,9 +9,10 @@ use terroir::blobs::testing::Faults;
 use terroir::blobs::{
     BlobStore, ErrorKind, LimitSettings, Outbound, OutboundSettings, RetrySettings, in_background,
 };
-use terroir::telemetry::{Metrics, StoreOutcome, StoreRefusal, StoreVerb};
+use terroir::shares::{Claimant, ShareLimits, Shares, in_turn};
+use terroir::telemetry::{Metrics, Shared, StoreOutcome, StoreRefusal, StoreVerb};
 
-use super::puppet::{OPEN_HANDED, Puppet, stage};
+use super::puppet::{OPEN_HANDED, Puppet, stage, stage_at};
 use super::{contract, noise, placed, region, sealed, somewhere};
 
 /// Waits for a condition, at most ten seconds.
@@ -187,6 +188,33 @@ async fn a_store_that_hangs_costs_an_attempts_time_and_never_more_than_the_deadl
     assert_eq!(puppet.under_way(), 0, "nothing goes on after the answer");
     let timed_out = metrics.store_requests(StoreVerb::Head, StoreOutcome::Timeout).value();
     assert!(timed_out + 1 >= puppet.calls() && timed_out <= puppet.calls());
+}
+
+#[tokio::test]
+async fn a_store_that_hung_kept_the_turns_of_those_who_waited_for_it() {
+    for host in [None, Some("store.example")] {
+        let (store, puppet, metrics) = stage_at(host, OPEN_HANDED);
+        let limits = ShareLimits {
+            capacity: 1,
+            party_max: 1,
+            floor: 1,
+            waiting_max: 1,
+            wait: Duration::from_secs(10),
+        };
+        let turns = Shares::new(Shared::Turns, limits, metrics);
+        puppet.hang(true);
+        let hanging = {
+            let turns = turns.clone();
+            tokio::spawn(async move {
+                in_turn(&turns, Claimant::strangers(), store.head(&somewhere())).await.unwrap().unwrap_err()
+            })
+        };
+        until("the call to reach the store", || puppet.under_way() == 1).await;
+        until("its turn to be another's", || turns.used() == 0).await;
+        assert!(in_turn(&turns, Claimant::strangers(), async {}).await.is_ok());
+        assert_eq!(puppet.under_way(), 1, "it waits on all the same");
+        hanging.abort();
+    }
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ pub(super) const OPEN_HANDED: OutboundSettings = OutboundSettings {
 pub(super) struct Puppet {
     pub(super) store: FaultyStore<MemoryStore>,
     hangs: AtomicBool,
+    host: Option<String>,
     calls: AtomicU64,
     under_way: AtomicU64,
     most: AtomicU64,
@@ -44,9 +45,18 @@ pub(super) struct Puppet {
 
 /// A stack on a puppet of its own.
 pub(super) fn stage(settings: OutboundSettings) -> (Outbound, Arc<Puppet>, Arc<Metrics>) {
+    stage_at(None, settings)
+}
+
+/// The same, the puppet saying that it is at `host`.
+pub(super) fn stage_at(
+    host: Option<&str>,
+    settings: OutboundSettings,
+) -> (Outbound, Arc<Puppet>, Arc<Metrics>) {
     let puppet = Arc::new(Puppet {
         store: FaultyStore::new(MemoryStore::new(region()), Faults::default(), 1),
         hangs: AtomicBool::new(false),
+        host: host.map(str::to_owned),
         calls: AtomicU64::new(0),
         under_way: AtomicU64::new(0),
         most: AtomicU64::new(0),
@@ -137,6 +147,6 @@ impl BlobStore for Puppet {
     }
 
     fn describe(&self) -> Description {
-        self.store.describe()
+        Description { endpoint_host: self.host.clone(), ..self.store.describe() }
     }
 }
