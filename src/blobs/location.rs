@@ -4,21 +4,29 @@ use std::fmt;
 
 use crate::model::{BlobId, RegionId};
 use crate::placement::Placement;
+use crate::shares::Claimant;
 
 /// The place of one blob in one region's store.
 ///
 /// The only constructor takes a [`Placement`], so an unplaced write does not compile; a driver refuses a location of a
 /// region that is not its own, so a misrouted one does not run.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Location {
     region: RegionId,
     id: BlobId,
+    /// For whom: where many want the store, tenants have shares of it.
+    claimant: Claimant,
 }
 
 impl Location {
     /// The place of blob `id` in the region that `placement` decided on.
     pub fn of(placement: &Placement, id: BlobId) -> Self {
-        Self { region: placement.region().clone(), id }
+        Self { region: placement.region().clone(), id, claimant: claimant(placement) }
+    }
+
+    /// Whose share of the store's places is taken to get there.
+    pub(super) const fn claimant(&self) -> Claimant {
+        self.claimant
     }
 
     /// The region whose store holds the blob.
@@ -35,6 +43,11 @@ impl Location {
     pub fn name(&self) -> String {
         name_of(self.id)
     }
+}
+
+/// Whose share of the store's places a placed operation takes.
+pub(super) fn claimant(placement: &Placement) -> Claimant {
+    Claimant::tenant(placement.tenant_code(), placement.weight())
 }
 
 impl fmt::Debug for Location {

@@ -176,4 +176,9 @@ pub mod testing {
             weight: Weight::default(),
         }
     }
+
+    /// The same for another tenant.
+    pub fn placement_of(tenant: TenantCode, region: &RegionId) -> Placement {
+        Placement { tenant_code: tenant, ..placement(region) }
+    }
 }

@@ -40,6 +40,8 @@ pub enum Party {
     Tenant(TenantCode),
     /// Everybody who has not been identified, together.
     Strangers,
+    /// The proxy's own clearing up and checking.
+    Maintenance,
 }
 
 /// A party and how much it counts.
@@ -58,6 +60,11 @@ impl Claimant {
     /// The strangers, who together count as one tenant of weight 1.
     pub fn strangers() -> Self {
         Self { party: Party::Strangers, weight: Weight::default() }
+    }
+
+    /// The proxy's own work that nobody waits for, which together counts as one tenant of weight 1.
+    pub fn maintenance() -> Self {
+        Self { party: Party::Maintenance, weight: Weight::default() }
     }
 
     fn weight_value(self) -> u64 {

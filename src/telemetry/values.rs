@@ -264,6 +264,8 @@ label! {
         Requests = "requests",
         /// Open connections.
         Connections = "connections",
+        /// Attempts under way to the store.
+        Store = "store",
         /// Requests that are worked on at the same time.
         Turns = "turns",
     }

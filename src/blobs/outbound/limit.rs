@@ -1,7 +1,8 @@
 //! How many attempts are under way to a store at once, who waits for a place, and for how long.
 //!
-//! Not `tower::limit` under `tower::load_shed`: they know no two lanes, either queue without bound or not at all, wait as
-//! long as it takes, and answer with a box to be guessed at. The permits are tokio's, as theirs are: dropped with the future.
+//! Not `tower::limit` under `tower::load_shed`: they know neither tenants nor lanes, either queue without bound or not at all, wait
+//! as long as it takes, and answer with a box to be guessed at. Places are shares: of a tenant's crowd that waits for a slow
+//! store nobody stands before another tenant's call.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +12,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tower::{Layer, Service, ServiceExt, layer::layer_fn};
 
-use crate::telemetry::Metrics;
+use crate::shares::{Claimant, Share, ShareLimits, Shares};
+use crate::telemetry::{Metrics, Shared};
 
 use super::super::{Error, ErrorKind};
 use super::request::{Admitted, Answering, BlobAnswer, Lane};
@@ -22,9 +24,9 @@ const BACKGROUND_SHARE: usize = 8;
 /// How many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitSettings {
-    /// Attempts under way at most. Background work has at most an eighth of them, at least one.
+    /// Attempts under way at most, each tenant's within its share. Background work has at most an eighth of them, at least one.
     pub in_flight_max: usize,
-    /// Attempts that wait for a place at most; beyond it they are refused at once.
+    /// Attempts that wait for a place at most; beyond it they are refused at once. Tenants share these too.
     pub waiting_max: usize,
     /// How long one may wait, in milliseconds.
     pub wait_ms_max: u64,
@@ -65,7 +67,7 @@ where
         Box::pin(async move {
             let call = &admitted.timed.call;
             // A refusal drops the pass, which tells the circuit that nothing was learnt.
-            let Some(_place) = places.take(call.lane).await else {
+            let Some(_place) = places.take(call.lane, call.request.claimant()).await else {
                 return Err(
                     Error::new(call.request.verb(), ErrorKind::Overloaded).after(Some(places.wait_max))
                 );
@@ -78,8 +80,7 @@ where
 
 #[derive(Debug)]
 struct Places {
-    all: Semaphore,
-    queue: Semaphore,
+    all: Shares,
     /// Background work comes through here first, so that of its crowd only this many ever stand in the common queue.
     background: Semaphore,
     background_queue: Semaphore,
@@ -88,44 +89,54 @@ struct Places {
 }
 
 /// Given back when dropped.
-type Place<'a> = (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>);
+type Place<'a> = (Share, Option<SemaphorePermit<'a>>);
 
 impl Places {
     fn new(settings: LimitSettings, metrics: Arc<Metrics>) -> Self {
-        let share = |all: usize| Semaphore::new((all / BACKGROUND_SHARE).max(1));
+        let part = |all: usize| Semaphore::new((all / BACKGROUND_SHARE).max(1));
+        let wait_max = Duration::from_millis(settings.wait_ms_max);
+        let limits = ShareLimits {
+            capacity: settings.in_flight_max.max(1) as u64,
+            party_max: u64::MAX,
+            floor: 1,
+            waiting_max: settings.waiting_max as u64,
+            wait: wait_max,
+        };
         Self {
-            all: Semaphore::new(settings.in_flight_max.max(1)),
-            queue: Semaphore::new(settings.waiting_max),
-            background: share(settings.in_flight_max),
-            background_queue: share(settings.waiting_max),
-            wait_max: Duration::from_millis(settings.wait_ms_max),
+            all: Shares::new(Shared::Store, limits, Arc::clone(&metrics)),
+            background: part(settings.in_flight_max),
+            background_queue: part(settings.waiting_max),
+            wait_max,
             metrics,
         }
     }
 
-    async fn take(&self, lane: Lane) -> Option<Place<'_>> {
+    async fn take(&self, lane: Lane, claimant: Claimant) -> Option<Place<'_>> {
         let waiting = async {
-            let ticket = match lane {
-                Lane::Foreground => None,
-                Lane::Background => Some(self.turn(&self.background, &self.background_queue).await?),
+            let (claimant, ticket) = match lane {
+                Lane::Foreground => (claimant, None),
+                Lane::Background => (Claimant::maintenance(), Some(self.ticket().await?)),
             };
-            // With a ticket it counts among the few, and needs no place in the others' queue.
-            let place = match ticket {
-                Some(_) => self.all.acquire().await.ok()?,
-                None => self.turn(&self.all, &self.queue).await?,
-            };
-            Some((place, ticket))
+            Some((self.place(claimant).await?, ticket))
         };
         timeout(self.wait_max, waiting).await.ok().flatten()
     }
 
-    /// A permit of `places` at once, or after a turn in `queue` if there is room in it.
-    async fn turn<'a>(&self, places: &'a Semaphore, queue: &Semaphore) -> Option<SemaphorePermit<'a>> {
-        if let Ok(place) = places.try_acquire() {
+    async fn place(&self, claimant: Claimant) -> Option<Share> {
+        if let Ok(place) = self.all.try_acquire(claimant, 1) {
             return Some(place);
         }
-        let _standing = queue.try_acquire().ok()?;
         let _counted = self.metrics.store_waiting().hold();
-        places.acquire().await.ok()
+        self.all.acquire(claimant, 1).await.ok()
+    }
+
+    /// One of the background's own places, at once, or after a wait if there is room in its queue.
+    async fn ticket(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(ticket) = self.background.try_acquire() {
+            return Some(ticket);
+        }
+        let _standing = self.background_queue.try_acquire().ok()?;
+        let _counted = self.metrics.store_waiting().hold();
+        self.background.acquire().await.ok()
     }
 }

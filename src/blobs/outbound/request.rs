@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use crate::envelope::Sealed;
 use crate::placement::Placement;
+use crate::shares::Claimant;
 use crate::telemetry::StoreVerb;
 
+use super::super::location::claimant;
 use super::super::{BLOB_BYTES_MAX, BlobInfo, Cursor, Error, Location, Page, Verb};
 use super::circuit::Pass;
 
@@ -116,6 +118,15 @@ impl BlobRequest {
             Self::Delete(_) => Some(StoreVerb::Delete),
             Self::List { .. } => Some(StoreVerb::List),
             Self::Locate => None,
+        }
+    }
+
+    /// Whose share of the places it takes.
+    pub(super) fn claimant(&self) -> Claimant {
+        match self {
+            Self::Put(at, _) | Self::Read(at, _) | Self::Head(at) | Self::Delete(at) => at.claimant(),
+            Self::List { placed, .. } => claimant(placed),
+            Self::Locate => Claimant::maintenance(),
         }
     }
 

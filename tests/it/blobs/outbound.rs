@@ -7,8 +7,10 @@ use futures_util::future::join_all;
 use proptest::prelude::*;
 use terroir::blobs::testing::Faults;
 use terroir::blobs::{
-    BlobStore, ErrorKind, LimitSettings, Outbound, OutboundSettings, RetrySettings, in_background,
+    BlobStore, ErrorKind, LimitSettings, Location, Outbound, OutboundSettings, RetrySettings, in_background,
 };
+use terroir::model::{BlobId, SystemEntropy, TenantCode};
+use terroir::placement::testing::placement_of;
 use terroir::shares::{Claimant, ShareLimits, Shares, in_turn};
 use terroir::telemetry::{Metrics, Shared, StoreOutcome, StoreRefusal, StoreVerb};
 
@@ -234,7 +236,8 @@ async fn many_bytes_have_more_time_than_few() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beyond_the_places_calls_wait_beyond_the_queue_they_are_refused_and_nobody_waits_for_long() {
-    let limit = LimitSettings { in_flight_max: 2, waiting_max: 3, wait_ms_max: 2_000 };
+    // Two places and a queue of three for one tenant: four fifths of what there is, rounded down.
+    let limit = LimitSettings { in_flight_max: 3, waiting_max: 4, wait_ms_max: 2_000 };
     let (store, puppet, metrics) = stage(OutboundSettings { limit, ..OPEN_HANDED });
     let store = Arc::new(store);
     puppet.hang(true);
@@ -264,6 +267,30 @@ async fn beyond_the_places_calls_wait_beyond_the_queue_they_are_refused_and_nobo
     until("both places free", || metrics.store_in_flight().value() == 0).await;
     assert_eq!(store.head(&somewhere()).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(puppet.most(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_crowd_stood_before_another_tenants_call_to_a_slow_store() {
+    let limit = LimitSettings { in_flight_max: 10, waiting_max: 100, wait_ms_max: 60_000 };
+    let (store, puppet, metrics) = stage(OutboundSettings { limit, ..OPEN_HANDED });
+    let store = Arc::new(store);
+    puppet.hang(true);
+    let crowd = heads(&store, 70);
+    until("the crowd to wait", || metrics.store_waiting().value() == 62).await;
+    assert_eq!(puppet.under_way(), 8, "four fifths, however many there are");
+    let other = placement_of(TenantCode::from_bytes([8; 16]), &region());
+    let at = Location::of(&other, BlobId::random(&SystemEntropy).unwrap());
+    let call = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.head(&at).await.unwrap_err().kind() })
+    };
+    until("the other tenant's call to be under way", || puppet.under_way() == 9).await;
+    assert_eq!(metrics.store_waiting().value(), 62, "it passed all who wait");
+    call.abort();
+    for held in crowd {
+        held.abort();
+    }
+    until("all places free", || metrics.store_in_flight().value() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
