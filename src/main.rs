@@ -29,7 +29,10 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::OS);
         }
     };
-    match catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(arguments)))) {
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(arguments))));
+    // A call that hangs in a file system must not keep a process that was told to end; what had to be durable was, before.
+    runtime.shutdown_background();
+    match ended {
         Ok(Ok(())) => ExitCode::from(exit::DONE),
         Ok(Err(failure)) => {
             eprintln!("terroir: {failure}");
