@@ -16,6 +16,7 @@ use super::super::debris::Debris;
 use super::super::memory::Lease;
 use super::super::sealing::{manifest_of, new_blobs, register_version, to_sealed};
 use super::super::source::Source;
+use super::super::write::Tries;
 use super::super::{Decided, Vault, VaultError, WriteError, Written};
 use super::descriptor::PartDescriptor;
 use super::{ORDINALS_PER_PART, OpenedUpload, UploadFacts, key_id_of};
@@ -268,8 +269,8 @@ impl Vault {
         new: NewVersion,
         precondition: Precondition,
     ) -> Result<Option<CompletedUpload>, VaultError> {
-        const COMMITS_MAX: usize = 3;
-        for _ in 0..COMMITS_MAX {
+        let mut tries = Tries::default();
+        while tries.again() {
             let now = self.parts.clock.now();
             let commit = self.parts.index.complete_upload(
                 upload,
@@ -286,12 +287,14 @@ impl Vault {
                     Ok(None)
                 }
                 Ok(CompleteOutcome::AlreadyCompleted(done)) => Ok(Some(*done)),
-                Ok(CompleteOutcome::InvalidPart { number }) => Err(VaultError::InvalidPart { number }),
-                Ok(CompleteOutcome::PreconditionFailed) => Err(VaultError::PreconditionFailed),
-                Ok(CompleteOutcome::NoSuchKey) => Err(VaultError::NoSuchKey),
-                Ok(CompleteOutcome::NoUpload) => Err(VaultError::NoSuchUpload),
-                Ok(CompleteOutcome::NoBucket) => Err(VaultError::NoSuchBucket),
-                Ok(CompleteOutcome::NotYours) => Err(VaultError::NotYours),
+                Ok(CompleteOutcome::InvalidPart { number }) => {
+                    Err(tries.refused(VaultError::InvalidPart { number }))
+                }
+                Ok(CompleteOutcome::PreconditionFailed) => Err(tries.refused(VaultError::PreconditionFailed)),
+                Ok(CompleteOutcome::NoSuchKey) => Err(tries.refused(VaultError::NoSuchKey)),
+                Ok(CompleteOutcome::NoUpload) => Err(tries.refused(VaultError::NoSuchUpload)),
+                Ok(CompleteOutcome::NoBucket) => Err(tries.refused(VaultError::NoSuchBucket)),
+                Ok(CompleteOutcome::NotYours) => Err(tries.refused(VaultError::NotYours)),
                 Err(IndexError::Ambiguous) => continue,
                 Err(error) => Err(error.into()),
             };
