@@ -153,8 +153,17 @@ pub(in crate::index) fn upload<R: Fields>(
         etag: text(row, "completed_etag")?,
         seq: Sequence(number(row, "completed_seq")?),
         completed: moment(row, "completed_ms")?,
+        chosen: chosen(row.blob("u_record")?)?,
         row: if is_absent(row, "version_id")? { None } else { Some(fields::version(row)?) },
     })))
+}
+
+/// What [`super::sql::UPLOAD_COMPLETE`] kept of the parts that completed an upload.
+fn chosen(stored: &[u8]) -> Result<Option<[u8; 32]>, IndexError> {
+    if stored.is_empty() {
+        return Ok(None);
+    }
+    fields::parsed(stored.try_into(), "u_record").map(Some)
 }
 
 /// A page of parts out of at most `limit + 1` rows.

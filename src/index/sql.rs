@@ -92,8 +92,9 @@ pub(super) const UPLOADS_COUNT: &str = "SELECT count(*) AS count FROM (SELECT 1 
 pub(super) const UPLOAD_INSERT: &str = "INSERT INTO uploads (upload_id, bucket_no, key, tenant, version_id, class, \
     class_code, kek_id, kek_epoch, created_ms, record, metadata) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+/// What opened the upload is not needed any more; in its place is kept which parts it became.
 pub(super) const UPLOAD_COMPLETE: &str = "UPDATE uploads SET state = 1, completed_ms = $2, completed_seq = $3, \
-    completed_etag = $4, record = $5, metadata = $5 WHERE upload_id = $1";
+    completed_etag = $4, record = $5, metadata = $6 WHERE upload_id = $1";
 pub(super) const UPLOAD_DELETE: &str = "DELETE FROM uploads WHERE upload_id = $1";
 pub(super) const UPLOADS_FORGET: &str = "DELETE FROM uploads WHERE upload_id IN (SELECT upload_id FROM uploads \
     WHERE state = 1 AND completed_ms < $1 ORDER BY completed_ms LIMIT $2)";

@@ -7,6 +7,7 @@ use super::reader::Readers;
 use super::versions::{Found, Target, insert_blobs, reclaim_version};
 use super::writer::{Mutation, Tx};
 use crate::index::answers::{self, COMPLETED};
+use crate::index::rows::chosen_digest;
 use crate::index::{
     AbortOutcome, CompleteOutcome, CreateUpload, IndexError, ListParts, ListUploads, NewPart, NewUpload,
     NewVersion, PartRow, Precondition, PutOutcome, PutPart, ReclaimReason, Upload, UploadLookup, sql,
@@ -167,8 +168,10 @@ impl Mutation for Complete {
         let found = tx.row(find(&new.bucket, &new.key, self.upload)).await?;
         let upload = match answers::upload(found.as_ref(), new.tenant)? {
             UploadLookup::Open(upload) => upload,
-            UploadLookup::Completed(done) => return Ok(CompleteOutcome::AlreadyCompleted(done)),
-            UploadLookup::NoUpload => return Ok(CompleteOutcome::NoUpload),
+            UploadLookup::Completed(done) if done.is_of(self.named()) => {
+                return Ok(CompleteOutcome::AlreadyCompleted(done));
+            }
+            UploadLookup::Completed(_) | UploadLookup::NoUpload => return Ok(CompleteOutcome::NoUpload),
             UploadLookup::NoBucket => return Ok(CompleteOutcome::NoBucket),
             UploadLookup::NotYours => return Ok(CompleteOutcome::NotYours),
         };
@@ -191,11 +194,13 @@ impl Mutation for Complete {
         }
         tx.write(sqlx::query(sql::PARTS_DELETE).bind(&self.upload.as_bytes()[..])).await?;
         let (seq, replaced) = target.store(tx, new, self.now).await?;
+        let digest = chosen_digest(self.named());
         let complete = sqlx::query(sql::UPLOAD_COMPLETE)
             .bind(&self.upload.as_bytes()[..])
             .bind(to_signed(self.now.millis())?)
             .bind(to_signed(seq.0)?)
             .bind(new.etag.as_str())
+            .bind(&digest[..])
             .bind(&[][..]);
         tx.write_one(complete, "an upload was not completed").await?;
         Ok(CompleteOutcome::Completed { seq, replaced })
@@ -203,6 +208,10 @@ impl Mutation for Complete {
 }
 
 impl Complete {
+    fn named(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.chosen.iter().map(|(number, etag)| (*number, etag.as_str()))
+    }
+
     /// The numbers of the parts not chosen, or the first chosen one that is not what the client says it is.
     async fn choose(&self, tx: &mut Tx) -> Result<Result<Vec<u16>, u16>, IndexError> {
         let rows = tx.rows(sqlx::query(sql::PARTS_BRIEF).bind(&self.upload.as_bytes()[..])).await?;

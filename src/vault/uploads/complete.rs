@@ -74,6 +74,12 @@ pub struct Completion {
     pub size_bytes: Option<u64>,
 }
 
+impl Completion {
+    fn named(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.parts.iter().map(|part| (part.number, part.etag.as_str()))
+    }
+}
+
 /// A chosen part, for whoever computes the whole object's checksums.
 #[derive(Clone, Debug)]
 pub struct Whole {
@@ -87,7 +93,7 @@ impl Vault {
     /// Completes an upload into a version. `whole` gets the chosen parts in order and answers the checksums of the whole
     /// object, or why they are not what the client said.
     ///
-    /// A repeated Complete gets the answer of the first.
+    /// A Complete repeated with the same parts gets the answer of the first; with others it is about an upload that is no more.
     pub async fn complete_upload(
         &self,
         decided: &Decided,
@@ -99,8 +105,8 @@ impl Vault {
     ) -> Result<Written, VaultError> {
         let row = match self.parts.index.upload(decided.tenant_code(), bucket, key, upload).await? {
             UploadLookup::Open(row) => *row,
-            UploadLookup::Completed(done) => return replayed(*done),
-            UploadLookup::NoUpload => return Err(VaultError::NoSuchUpload),
+            UploadLookup::Completed(done) if done.is_of(completion.named()) => return replayed(*done),
+            UploadLookup::Completed(_) | UploadLookup::NoUpload => return Err(VaultError::NoSuchUpload),
             UploadLookup::NoBucket => return Err(VaultError::NoSuchBucket),
             UploadLookup::NotYours => return Err(VaultError::NotYours),
         };

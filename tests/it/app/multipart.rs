@@ -78,6 +78,24 @@ async fn parts_in_any_order_are_one_record_and_a_replayed_complete_gets_the_same
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_with_another_list_got_the_first_one_s_answer() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let upload = Upload::begin(&clinic, "health").await;
+    let (first, last) = (upload.part(1, &noise(1, PART)).await, upload.part(2, b"the end").await);
+    let done = upload.complete(&[&first, &last]).send().await.unwrap();
+    for other in [[&first].as_slice(), &[&last]] {
+        assert_eq!(refusal(upload.complete(other).send().await), is(404, "NoSuchUpload"));
+    }
+    assert_eq!(upload.complete(&[&first, &last]).send().await.unwrap().e_tag, done.e_tag);
+    // A replica of an older release kept nothing of the list.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.app.index_path("fr"));
+    let mut index = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::query("UPDATE uploads SET record = x''").execute(&mut index).await.unwrap();
+    assert_eq!(upload.complete(&[&first]).send().await.unwrap().e_tag, done.e_tag);
+}
+
 impl Upload<'_> {
     async fn part_refused(&self, number: i32) -> (u16, String) {
         let part = self.clinic.s3.upload_part().bucket(self.clinic.tenant.id.as_str()).key("big");
