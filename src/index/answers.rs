@@ -1,6 +1,6 @@
 //! From rows to answers: what every engine's statements select, read the same way.
 
-use super::fields::{self, Fields, id, is_absent, is_owner, key, moment, number, reason, text};
+use super::fields::{self, Fields, id, is_absent, is_owner, kek_epoch, key, moment, number, reason, text};
 use super::{
     Bucket, CompletedUpload, Counter, IndexError, ListEntry, ListOutcome, ListPage, ListParts, ListRequest,
     ListUploads, Lookup, NamedVersion, PartsPage, Position, Precondition, PutOutcome, ReclaimRow, Sequence,
@@ -154,7 +154,9 @@ pub(in crate::index) fn upload<R: Fields>(
         seq: Sequence(number(row, "completed_seq")?),
         completed: moment(row, "completed_ms")?,
         chosen: chosen(row.blob("u_record")?)?,
-        row: if is_absent(row, "version_id")? { None } else { Some(fields::version(row)?) },
+        class: text(row, "u_class")?,
+        kek: id(row, "u_kek_id")?,
+        kek_epoch: kek_epoch(row, "u_kek_epoch")?,
     })))
 }
 

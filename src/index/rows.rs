@@ -219,8 +219,12 @@ pub struct CompletedUpload {
     pub completed: Timestamp,
     /// Which parts it became: a digest of their numbers and tags. A release that did not keep it left nothing.
     pub chosen: Option<[u8; 32]>,
-    /// The version itself, unless it was overwritten or deleted since.
-    pub row: Option<VersionRow>,
+    /// Its class: of the upload, so that it is known when the version is overwritten or deleted. As are the next two.
+    pub class: ClassId,
+    /// The KEK that wrapped its DEK.
+    pub kek: KekId,
+    /// That KEK's epoch.
+    pub kek_epoch: u32,
 }
 
 impl CompletedUpload {

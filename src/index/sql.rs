@@ -77,14 +77,12 @@ pub(super) const RECLAIM_FORGET: &str = "DELETE FROM reclaim WHERE blob_id = $1"
 pub(super) const RECLAIM_DEPTH: &str = "SELECT count(*) AS count FROM reclaim";
 
 // ---- uploads ----
-/// An upload, and the version it became if it is completed and the version still there.
+/// An upload, with what it became if it is completed: of its own row, since the version may be gone.
 pub(super) const UPLOAD: &str = concat!(
     "SELECT b.owner, u.state, u.completed_ms, u.completed_seq, u.completed_etag, ",
     upload_columns!(),
-    ", ",
-    version_columns!(),
     " FROM buckets b LEFT JOIN uploads u ON u.upload_id = $3 AND u.bucket_no = b.bucket_no AND u.key = $2 \
-      LEFT JOIN versions v ON v.version_id = u.version_id WHERE b.name = $1"
+      WHERE b.name = $1"
 );
 /// Open uploads of the tenant $1, counted no further than $2.
 pub(super) const UPLOADS_COUNT: &str = "SELECT count(*) AS count FROM (SELECT 1 FROM buckets b \

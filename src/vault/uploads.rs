@@ -20,7 +20,7 @@ use crate::model::{
 
 use super::cut::{Feed, Held};
 use super::debris::Debris;
-use super::sealing::{Sealing, kms_key_id, new_blobs, random};
+use super::sealing::{Sealing, new_blobs, random};
 use super::source::Source;
 use super::{Decided, Vault, VaultError, WriteError};
 use crate::envelope::{BlobEntry, Closed, OpenUpload};
@@ -137,10 +137,7 @@ impl Vault {
                 self.recent.remember(&row);
                 Ok(row.class)
             }
-            UploadLookup::Completed(done) => match done.row {
-                Some(row) => Ok(row.class),
-                None => Err(VaultError::NoSuchUpload),
-            },
+            UploadLookup::Completed(done) => Ok(done.class),
             UploadLookup::NoUpload => Err(VaultError::NoSuchUpload),
             UploadLookup::NoBucket => Err(VaultError::NoSuchBucket),
             UploadLookup::NotYours => Err(VaultError::NotYours),
@@ -326,8 +323,3 @@ impl Vault {
 
 /// Bytes that the index keeps sealed.
 type SealedField = Bytes;
-
-/// As [`kms_key_id`], of a completed version's row.
-fn key_id_of(row: &index::VersionRow) -> String {
-    kms_key_id(row.kek, row.kek_epoch)
-}

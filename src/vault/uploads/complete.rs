@@ -14,12 +14,12 @@ use crate::model::{BucketName, Checksum, ETag, ObjectKey, UploadId};
 use super::super::cut::{Feed, HEAD_BYTES, Held};
 use super::super::debris::Debris;
 use super::super::memory::Lease;
-use super::super::sealing::{manifest_of, new_blobs, register_version, to_sealed};
+use super::super::sealing::{kms_key_id, manifest_of, new_blobs, register_version, to_sealed};
 use super::super::source::Source;
 use super::super::write::Tries;
 use super::super::{Decided, Vault, VaultError, WriteError, Written};
 use super::descriptor::PartDescriptor;
-use super::{ORDINALS_PER_PART, OpenedUpload, UploadFacts, key_id_of};
+use super::{ORDINALS_PER_PART, OpenedUpload, UploadFacts};
 
 /// All parts but the last are at least this long (S3 User Guide, "Multipart upload limits"): 5 MiB.
 const PART_BYTES_MIN: u64 = 5 << 20;
@@ -105,7 +105,7 @@ impl Vault {
     ) -> Result<Written, VaultError> {
         let row = match self.parts.index.upload(decided.tenant_code(), bucket, key, upload).await? {
             UploadLookup::Open(row) => *row,
-            UploadLookup::Completed(done) if done.is_of(completion.named()) => return replayed(*done),
+            UploadLookup::Completed(done) if done.is_of(completion.named()) => return Ok(replayed(*done)),
             UploadLookup::Completed(_) | UploadLookup::NoUpload => return Err(VaultError::NoSuchUpload),
             UploadLookup::NoBucket => return Err(VaultError::NoSuchBucket),
             UploadLookup::NotYours => return Err(VaultError::NotYours),
@@ -125,7 +125,7 @@ impl Vault {
         let etag = new.etag.clone();
         let version = new.version;
         if let Some(done) = self.commit_complete(upload, tags, new, completion.precondition).await? {
-            return replayed(done);
+            return Ok(replayed(done));
         }
         debris.keep();
         Ok(Written { version, etag, class: facts.class, kms_key_id: facts.kms_key_id, checksums })
@@ -309,16 +309,15 @@ impl Vault {
     }
 }
 
-/// The answer of an earlier Complete, given again.
-fn replayed(done: CompletedUpload) -> Result<Written, VaultError> {
-    let row = done.row.ok_or(VaultError::NoSuchUpload)?;
-    Ok(Written {
+/// The answer of an earlier Complete, given again whatever became of the record since.
+fn replayed(done: CompletedUpload) -> Written {
+    Written {
         version: done.version,
         etag: done.etag,
-        class: row.class.clone(),
-        kms_key_id: key_id_of(&row),
+        class: done.class,
+        kms_key_id: kms_key_id(done.kek, done.kek_epoch),
         checksums: Vec::new(),
-    })
+    }
 }
 
 /// The parts that were named and found, and all their blobs in order.

@@ -96,6 +96,25 @@ async fn a_complete_with_another_list_got_the_first_one_s_answer() {
     assert_eq!(upload.complete(&[&first]).send().await.unwrap().e_tag, done.e_tag);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_repeated_after_an_overwrite_was_no_such_upload() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let upload = Upload::begin(&clinic, "health").await;
+    let part = upload.part(1, b"all of it").await;
+    let done = upload.complete(&[&part]).send().await.unwrap();
+    let said = |answer: &aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadOutput| {
+        (answer.e_tag.clone(), answer.ssekms_key_id.clone(), answer.server_side_encryption.clone())
+    };
+    put(&clinic.s3, "clinic", "big", b"something else").await;
+    let again = upload.complete(&[&part]).send().await.unwrap();
+    assert_eq!(said(&again), said(&done), "overwritten");
+    clinic.s3.delete_object().bucket("clinic").key("big").send().await.unwrap();
+    let again = upload.complete(&[&part]).send().await.unwrap();
+    assert_eq!(said(&again), said(&done), "deleted");
+    assert!(keys_of(&clinic.s3, "clinic").await.is_empty(), "it is remembered, not done again");
+}
+
 impl Upload<'_> {
     async fn part_refused(&self, number: i32) -> (u16, String) {
         let part = self.clinic.s3.upload_part().bucket(self.clinic.tenant.id.as_str()).key("big");
