@@ -109,8 +109,6 @@ pub(super) const PART_UPSERT: &str = "INSERT INTO parts (upload_id, number, etag
 pub(super) const PARTS_LIST: &str = "SELECT b.owner, u.state, p.number, p.etag, p.size, p.modified_ms, p.descriptor \
     FROM buckets b LEFT JOIN uploads u ON u.upload_id = $3 AND u.bucket_no = b.bucket_no AND u.key = $2 \
     LEFT JOIN parts p ON p.upload_id = u.upload_id AND p.number > $4 WHERE b.name = $1 ORDER BY p.number LIMIT $5";
-pub(super) const PARTS: &str = "SELECT number, etag, size, modified_ms, descriptor FROM parts \
-    WHERE upload_id = $1 AND number BETWEEN $2 AND $3 ORDER BY number";
 pub(super) const PARTS_BRIEF: &str =
     "SELECT number, etag, size FROM parts WHERE upload_id = $1 ORDER BY number";
 pub(super) const PARTS_DELETE: &str = "DELETE FROM parts WHERE upload_id = $1";

@@ -239,6 +239,10 @@ pub(super) const PARTS_LIST: &str = "SELECT b.owner, u.state, p.* FROM buckets b
         WHERE p.upload_id = u.upload_id AND p.number > $4 ORDER BY p.number LIMIT $5) p ON TRUE \
      WHERE b.name = $1 ORDER BY p.number";
 
+/// $1 upload, $2 numbers.
+pub(super) const PARTS: &str = "SELECT number, etag, size, modified_ms, descriptor FROM parts \
+     WHERE upload_id = $1 AND number = ANY($2) ORDER BY number";
+
 // ---- reclaim ----
 
 /// A blob that is there already, live or waiting, is left as it is. $1 blobs, $2 tenant, $3 due, $4 reason.

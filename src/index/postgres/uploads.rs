@@ -1,6 +1,6 @@
 //! Multipart uploads: open, fill, complete, abort, list.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::row::{self, Fields, is_absent, is_owner, new_blobs, number, to_signed};
 use super::run::{Attempt, Change, Context, Inner, Problem};
@@ -73,23 +73,12 @@ pub(super) async fn parts(
     upload: UploadId,
     numbers: &[u16],
 ) -> Result<Vec<PartRow>, IndexError> {
-    let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else {
+    if numbers.is_empty() {
         return Ok(Vec::new());
-    };
-    let wanted: HashSet<u16> = numbers.iter().copied().collect();
-    let ask = || {
-        sqlx::query(shared::PARTS)
-            .bind(upload.as_bytes().to_vec())
-            .bind(i64::from(*first))
-            .bind(i64::from(*last))
-    };
-    let mut parts = Vec::with_capacity(wanted.len());
-    for row in &inner.rows(ask).await? {
-        if wanted.contains(&row::part_number(row)?) {
-            parts.push(row::part(row)?);
-        }
     }
-    Ok(parts)
+    let numbers: Vec<i64> = numbers.iter().copied().map(i64::from).collect();
+    let ask = || sqlx::query(sql::PARTS).bind(upload.as_bytes().to_vec()).bind(numbers.clone());
+    inner.rows(ask).await?.iter().map(row::part).collect()
 }
 
 /// [`crate::index::Index::create_upload`].

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sqlx::AssertSqlSafe;
+
 use super::decode::{self, id, is_absent, is_owner, number, to_signed, value};
 use super::reader::Readers;
 use super::versions::{Found, Target, insert_blobs, reclaim_version};
@@ -301,19 +303,25 @@ pub(super) async fn parts(
     upload: UploadId,
     numbers: &[u16],
 ) -> Result<Vec<PartRow>, IndexError> {
-    let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else {
+    if numbers.is_empty() {
         return Ok(Vec::new());
-    };
-    let wanted: std::collections::HashSet<u16> = numbers.iter().copied().collect();
-    let query =
-        sqlx::query(sql::PARTS).bind(&upload.as_bytes()[..]).bind(i64::from(*first)).bind(i64::from(*last));
-    let mut parts = Vec::with_capacity(wanted.len());
-    for row in &readers.rows(query).await? {
-        if wanted.contains(&decode::part_number(row)?) {
-            parts.push(decode::part(row)?);
-        }
     }
-    Ok(parts)
+    // Only parameter names are pasted in.
+    let query = sqlx::query(AssertSqlSafe(parts_statement(numbers.len()))).persistent(false);
+    let mut query = query.bind(&upload.as_bytes()[..]);
+    for number in numbers {
+        query = query.bind(i64::from(*number));
+    }
+    readers.rows(query).await?.iter().map(decode::part).collect()
+}
+
+/// Of the upload $1, the parts with the numbers $2 and following.
+pub(super) fn parts_statement(count: usize) -> String {
+    let list = (2..2 + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(",");
+    format!(
+        "SELECT number, etag, size, modified_ms, descriptor FROM parts \
+         WHERE upload_id = $1 AND number IN ({list}) ORDER BY number"
+    )
 }
 
 pub(super) async fn list_uploads(

@@ -19,7 +19,7 @@ use super::super::source::Source;
 use super::super::write::Tries;
 use super::super::{Decided, Vault, VaultError, WriteError, Written};
 use super::descriptor::PartDescriptor;
-use super::{ORDINALS_PER_PART, OpenedUpload, UploadFacts};
+use super::{OPENED_AT_ONCE, ORDINALS_PER_PART, OpenedUpload, PARTS_AT_ONCE, UploadFacts};
 
 /// All parts but the last are at least this long (S3 User Guide, "Multipart upload limits"): 5 MiB.
 const PART_BYTES_MIN: u64 = 5 << 20;
@@ -29,12 +29,6 @@ const OBJECT_BYTES_MAX: u64 = 5 << 40;
 
 /// Where padding blobs stand: behind every part there can be.
 const PADDING_ORDINAL: u32 = 10_001 * ORDINALS_PER_PART;
-
-/// Parts whose rows are in memory at a time: 79 trips to the index for the 10,000 that an upload may have.
-const PARTS_AT_ONCE: usize = 128;
-
-/// Descriptors opened before others' work comes between: a millisecond's, if they are of many blobs.
-const OPENED_AT_ONCE: usize = 16;
 
 /// What a blob takes until its list is stored: its entry, the same encoded, sealed, and on its way to the store, each some
 /// 110 bytes, and the room by which a growing list is ahead.
@@ -49,7 +43,7 @@ const DESCRIPTOR_TIMES: u64 = 4;
 /// Memory taken for `parts` before their rows are read: enough for two blobs each, which is 16 MiB, and for the descriptors of
 /// those that are open at a time.
 fn first_guess_bytes(parts: usize) -> u64 {
-    parts as u64 * (PART_BYTES + 2 * ENTRY_BYTES) + parts.min(PARTS_AT_ONCE) as u64 * 4096
+    parts as u64 * (PART_BYTES + 2 * ENTRY_BYTES) + parts.min(PARTS_AT_ONCE.into()) as u64 * 4096
 }
 
 /// A part as the client names it in Complete.
@@ -175,7 +169,7 @@ impl Vault {
         }
         let last = named.last().map(|part| part.number);
         let mut chosen = Chosen { parts: Vec::with_capacity(named.len()), entries: Vec::new() };
-        for some in named.chunks(PARTS_AT_ONCE) {
+        for some in named.chunks(PARTS_AT_ONCE.into()) {
             let numbers: Vec<u16> = some.iter().map(|part| part.number).collect();
             let rows = self.parts.index.parts(upload, &numbers).await?;
             let descriptors: u64 = rows.iter().map(|row| row.descriptor.len() as u64).sum();
