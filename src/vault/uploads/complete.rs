@@ -11,7 +11,7 @@ use crate::index::{
 };
 use crate::model::{BucketName, Checksum, ETag, ObjectKey, UploadId};
 
-use super::super::cut::{Feed, HEAD_BYTES, Held};
+use super::super::cut::{Feed, HEAD_BYTES, Held, recordable};
 use super::super::debris::Debris;
 use super::super::memory::Lease;
 use super::super::sealing::{kms_key_id, manifest_of, new_blobs, register_version, to_sealed};
@@ -182,6 +182,8 @@ impl Vault {
                 let row = rows.get(&part.number).copied();
                 chosen.add(opened, upload, part, row, Some(part.number) == last)?;
             }
+            // Before the rest of them takes memory.
+            recordable(chosen.entries.len(), 0, self.parts.settings.blob_bytes_max)?;
             if chosen.memory_bytes() + DESCRIPTOR_TIMES * descriptors > room_bytes {
                 return Ok(None);
             }
@@ -190,6 +192,8 @@ impl Vault {
         if total > OBJECT_BYTES_MAX {
             return Err(VaultError::TooLarge);
         }
+        let padding = self.padding_of(opened.row.class_code, total)?;
+        recordable(chosen.entries.len(), padding, self.parts.settings.blob_bytes_max)?;
         if completion.size_bytes.is_some_and(|said| said != total) {
             return Err(VaultError::WholeMismatch { what: "length" });
         }
