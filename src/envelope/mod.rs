@@ -5,6 +5,7 @@
 //! Only this module makes a [`Sealed`], and stores take nothing else.
 
 mod body;
+mod capacity;
 mod cipher;
 mod codec;
 mod derive;
@@ -28,6 +29,7 @@ pub mod testing;
 mod verify;
 
 pub use body::{BodyOpener, BodySealer, SealedBody, body_bytes, segment_count};
+pub use capacity::record_entries_max;
 pub use cipher::{Implementation, self_test};
 pub use error::{EnvelopeError, Random, RandomFailed};
 pub use field::FieldKey;

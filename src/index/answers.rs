@@ -1,6 +1,6 @@
 //! From rows to answers: what every engine's statements select, read the same way.
 
-use super::fields::{self, Fields, id, is_absent, is_owner, key, moment, number, reason, text};
+use super::fields::{self, Fields, id, is_absent, is_owner, kek_epoch, key, moment, number, reason, text};
 use super::{
     Bucket, CompletedUpload, Counter, IndexError, ListEntry, ListOutcome, ListPage, ListParts, ListRequest,
     ListUploads, Lookup, NamedVersion, PartsPage, Position, Precondition, PutOutcome, ReclaimRow, Sequence,
@@ -153,8 +153,19 @@ pub(in crate::index) fn upload<R: Fields>(
         etag: text(row, "completed_etag")?,
         seq: Sequence(number(row, "completed_seq")?),
         completed: moment(row, "completed_ms")?,
-        row: if is_absent(row, "version_id")? { None } else { Some(fields::version(row)?) },
+        chosen: chosen(row.blob("u_record")?)?,
+        class: text(row, "u_class")?,
+        kek: id(row, "u_kek_id")?,
+        kek_epoch: kek_epoch(row, "u_kek_epoch")?,
     })))
+}
+
+/// What [`super::sql::UPLOAD_COMPLETE`] kept of the parts that completed an upload.
+fn chosen(stored: &[u8]) -> Result<Option<[u8; 32]>, IndexError> {
+    if stored.is_empty() {
+        return Ok(None);
+    }
+    fields::parsed(stored.try_into(), "u_record").map(Some)
 }
 
 /// A page of parts out of at most `limit + 1` rows.

@@ -84,7 +84,7 @@ fn class_code(row: &impl Fields, column: &'static str) -> Result<ClassCode, Inde
     parsed(u16::try_from(number(row, column)?), column).map(ClassCode)
 }
 
-fn kek_epoch(row: &impl Fields, column: &'static str) -> Result<u32, IndexError> {
+pub(in crate::index) fn kek_epoch(row: &impl Fields, column: &'static str) -> Result<u32, IndexError> {
     parsed(u32::try_from(number(row, column)?), column)
 }
 

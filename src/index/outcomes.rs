@@ -209,7 +209,7 @@ pub enum CompleteOutcome {
         /// Whether another version went to reclaim for it.
         replaced: bool,
     },
-    /// It was completed before; nothing was changed. The first Complete's answer is to be given again.
+    /// It was completed before, of the same parts; nothing was changed. The first Complete's answer is to be given again.
     AlreadyCompleted(Box<CompletedUpload>),
     /// A chosen part does not exist or has another tag.
     InvalidPart {
@@ -220,7 +220,7 @@ pub enum CompleteOutcome {
     PreconditionFailed,
     /// If-Match on a key that has no current version.
     NoSuchKey,
-    /// There is no upload of that identity under that key.
+    /// There is no upload of that identity under that key, or it was completed of other parts.
     NoUpload,
     /// There is no such bucket.
     NoBucket,

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::model::{
     BlobId, BucketName, ClassCode, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId,
@@ -216,8 +217,32 @@ pub struct CompletedUpload {
     pub seq: Sequence,
     /// When it was completed.
     pub completed: Timestamp,
-    /// The version itself, unless it was overwritten or deleted since.
-    pub row: Option<VersionRow>,
+    /// Which parts it became: a digest of their numbers and tags. A release that did not keep it left nothing.
+    pub chosen: Option<[u8; 32]>,
+    /// Its class: of the upload, so that it is known when the version is overwritten or deleted. As are the next two.
+    pub class: ClassId,
+    /// The KEK that wrapped its DEK.
+    pub kek: KekId,
+    /// That KEK's epoch.
+    pub kek_epoch: u32,
+}
+
+impl CompletedUpload {
+    /// Whether these parts, in order by number and tag, completed it. True of any if it is not known which did.
+    pub fn is_of<'a>(&self, parts: impl IntoIterator<Item = (u16, &'a str)>) -> bool {
+        self.chosen.is_none_or(|chosen| chosen == chosen_digest(parts))
+    }
+}
+
+/// SHA-256 over the parts that complete an upload. Tags are random, so it says nothing of what is in them.
+pub(in crate::index) fn chosen_digest<'a>(parts: impl IntoIterator<Item = (u16, &'a str)>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for (number, etag) in parts {
+        hash.update(number.to_be_bytes());
+        hash.update((etag.len() as u64).to_be_bytes());
+        hash.update(etag);
+    }
+    hash.finalize().into()
 }
 
 /// One attempt at a part. Its blobs are durable in the store already.

@@ -77,14 +77,12 @@ pub(super) const RECLAIM_FORGET: &str = "DELETE FROM reclaim WHERE blob_id = $1"
 pub(super) const RECLAIM_DEPTH: &str = "SELECT count(*) AS count FROM reclaim";
 
 // ---- uploads ----
-/// An upload, and the version it became if it is completed and the version still there.
+/// An upload, with what it became if it is completed: of its own row, since the version may be gone.
 pub(super) const UPLOAD: &str = concat!(
     "SELECT b.owner, u.state, u.completed_ms, u.completed_seq, u.completed_etag, ",
     upload_columns!(),
-    ", ",
-    version_columns!(),
     " FROM buckets b LEFT JOIN uploads u ON u.upload_id = $3 AND u.bucket_no = b.bucket_no AND u.key = $2 \
-      LEFT JOIN versions v ON v.version_id = u.version_id WHERE b.name = $1"
+      WHERE b.name = $1"
 );
 /// Open uploads of the tenant $1, counted no further than $2.
 pub(super) const UPLOADS_COUNT: &str = "SELECT count(*) AS count FROM (SELECT 1 FROM buckets b \
@@ -92,8 +90,9 @@ pub(super) const UPLOADS_COUNT: &str = "SELECT count(*) AS count FROM (SELECT 1 
 pub(super) const UPLOAD_INSERT: &str = "INSERT INTO uploads (upload_id, bucket_no, key, tenant, version_id, class, \
     class_code, kek_id, kek_epoch, created_ms, record, metadata) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+/// What opened the upload is not needed any more; in its place is kept which parts it became.
 pub(super) const UPLOAD_COMPLETE: &str = "UPDATE uploads SET state = 1, completed_ms = $2, completed_seq = $3, \
-    completed_etag = $4, record = $5, metadata = $5 WHERE upload_id = $1";
+    completed_etag = $4, record = $5, metadata = $6 WHERE upload_id = $1";
 pub(super) const UPLOAD_DELETE: &str = "DELETE FROM uploads WHERE upload_id = $1";
 pub(super) const UPLOADS_FORGET: &str = "DELETE FROM uploads WHERE upload_id IN (SELECT upload_id FROM uploads \
     WHERE state = 1 AND completed_ms < $1 ORDER BY completed_ms LIMIT $2)";
@@ -110,8 +109,6 @@ pub(super) const PART_UPSERT: &str = "INSERT INTO parts (upload_id, number, etag
 pub(super) const PARTS_LIST: &str = "SELECT b.owner, u.state, p.number, p.etag, p.size, p.modified_ms, p.descriptor \
     FROM buckets b LEFT JOIN uploads u ON u.upload_id = $3 AND u.bucket_no = b.bucket_no AND u.key = $2 \
     LEFT JOIN parts p ON p.upload_id = u.upload_id AND p.number > $4 WHERE b.name = $1 ORDER BY p.number LIMIT $5";
-pub(super) const PARTS: &str = "SELECT number, etag, size, modified_ms, descriptor FROM parts \
-    WHERE upload_id = $1 AND number BETWEEN $2 AND $3 ORDER BY number";
 pub(super) const PARTS_BRIEF: &str =
     "SELECT number, etag, size FROM parts WHERE upload_id = $1 ORDER BY number";
 pub(super) const PARTS_DELETE: &str = "DELETE FROM parts WHERE upload_id = $1";

@@ -1,9 +1,10 @@
-//! An index that counts the round trips of the index behind it.
+//! An index that counts the round trips of the index behind it, and loses its answers on demand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 
 use crate::index::{
     AbortOutcome, BlobStanding, Bucket, CompleteOutcome, Counter, CreateBucket, CreateUpload, DeleteBucket,
@@ -21,17 +22,66 @@ use crate::model::{
 #[derive(Debug)]
 pub struct CountedIndex {
     inner: Arc<dyn Index>,
-    round_trips: Arc<AtomicU64>,
+    tap: Arc<IndexTap>,
+}
+
+/// What was asked of an index, and what is to go wrong with it.
+#[derive(Debug)]
+pub struct IndexTap {
+    round_trips: AtomicU64,
+    parts_listed_max: AtomicU64,
+    /// Answers of commits that are still to be lost.
+    to_lose: AtomicU64,
+    /// Who lost an answer waits here until the test lets go.
+    let_go: Semaphore,
+}
+
+impl Default for IndexTap {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self { round_trips: zero(), parts_listed_max: zero(), to_lose: zero(), let_go: Semaphore::new(0) }
+    }
+}
+
+impl IndexTap {
+    /// Round trips so far.
+    pub fn round_trips(&self) -> u64 {
+        self.round_trips.load(Ordering::SeqCst)
+    }
+
+    /// The most parts that were asked for at once.
+    pub fn parts_listed_max(&self) -> u64 {
+        self.parts_listed_max.load(Ordering::SeqCst)
+    }
+
+    /// The next `count` commits and Completes are carried out, and their outcome is unknown.
+    pub fn lose_answers(&self, count: u64) {
+        self.to_lose.store(count, Ordering::SeqCst);
+    }
+
+    /// Lets one of those that lost their answer go on.
+    pub fn let_go(&self) {
+        self.let_go.add_permits(1);
+    }
+
+    async fn answered<T>(&self, answer: Result<T, IndexError>) -> Result<T, IndexError> {
+        let one = |left: u64| left.checked_sub(1);
+        if self.to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).is_err() {
+            return answer;
+        }
+        self.let_go.acquire().await.expect("never closed").forget();
+        Err(IndexError::Ambiguous)
+    }
 }
 
 impl CountedIndex {
-    /// Counts in `round_trips` what is asked of `inner`.
-    pub fn new(inner: Arc<dyn Index>, round_trips: Arc<AtomicU64>) -> Self {
-        Self { inner, round_trips }
+    /// Counts in `tap` what is asked of `inner`.
+    pub fn new(inner: Arc<dyn Index>, tap: Arc<IndexTap>) -> Self {
+        Self { inner, tap }
     }
 
     fn count(&self) -> &dyn Index {
-        self.round_trips.fetch_add(1, Ordering::SeqCst);
+        self.tap.round_trips.fetch_add(1, Ordering::SeqCst);
         &*self.inner
     }
 }
@@ -94,7 +144,7 @@ impl Index for CountedIndex {
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<PutOutcome, IndexError> {
-        self.count().commit_put(new, precondition, now).await
+        self.tap.answered(self.count().commit_put(new, precondition, now).await).await
     }
 
     async fn delete(
@@ -161,6 +211,7 @@ impl Index for CountedIndex {
         after: u16,
         limit: u16,
     ) -> Result<ListParts, IndexError> {
+        self.tap.parts_listed_max.fetch_max(limit.into(), Ordering::SeqCst);
         self.count().list_parts(tenant, bucket, key, upload, after, limit).await
     }
 
@@ -187,7 +238,7 @@ impl Index for CountedIndex {
         precondition: Precondition,
         now: Timestamp,
     ) -> Result<CompleteOutcome, IndexError> {
-        self.count().complete_upload(upload, chosen, new, precondition, now).await
+        self.tap.answered(self.count().complete_upload(upload, chosen, new, precondition, now).await).await
     }
 
     async fn abort_upload(

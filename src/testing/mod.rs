@@ -1,7 +1,7 @@
 //! Feature `testing`: the whole application in the process of a test, behind its real listeners.
 //!
 //! [`TestApp`] starts regions in a folder of the caller's, with embedded stores; [`Tap`] stands in front of each region's
-//! store and index, counts what is asked of them, and makes the store fail on demand.
+//! store and index, counts what is asked of them, and makes them fail on demand.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -14,5 +14,5 @@ mod counted_index;
 mod tap;
 
 pub use app::{Embedded, Setup, SharedParts, TestApp, TestTenant};
-pub use counted_index::CountedIndex;
+pub use counted_index::{CountedIndex, IndexTap};
 pub use tap::{Asked, Tap, Taps};

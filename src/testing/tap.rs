@@ -16,7 +16,7 @@ use crate::index::Index;
 use crate::model::RegionId;
 use crate::placement::Placement;
 
-use super::CountedIndex;
+use super::{CountedIndex, IndexTap};
 
 /// What was asked of a region's store and index, in calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,11 +74,11 @@ pub struct Tap {
     lists: AtomicU64,
     read_bytes: AtomicU64,
     background: AtomicU64,
-    index: Arc<AtomicU64>,
+    index: Arc<IndexTap>,
 }
 
 impl Tap {
-    fn new(store: Arc<dyn BlobStore>, seed: u64, index: Arc<AtomicU64>) -> Self {
+    fn new(store: Arc<dyn BlobStore>, seed: u64, index: Arc<IndexTap>) -> Self {
         Self {
             store: FaultyStore::new(store, Faults::default(), seed),
             puts: AtomicU64::default(),
@@ -107,6 +107,11 @@ impl Tap {
         self.store.struck()
     }
 
+    /// What stands in front of the index.
+    pub fn index(&self) -> &IndexTap {
+        &self.index
+    }
+
     fn count(&self, counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::SeqCst);
         self.background.fetch_add(is_in_background().into(), Ordering::SeqCst);
@@ -123,7 +128,7 @@ impl Tap {
             lists: value(&self.lists),
             read_bytes: value(&self.read_bytes),
             background: value(&self.background),
-            index: value(&self.index),
+            index: self.index.round_trips(),
         }
     }
 }
@@ -171,7 +176,7 @@ impl BlobStore for Tap {
 pub struct Taps {
     seed: u64,
     opened: Mutex<BTreeMap<RegionId, Arc<Tap>>>,
-    round_trips: Mutex<BTreeMap<RegionId, Arc<AtomicU64>>>,
+    indexes: Mutex<BTreeMap<RegionId, Arc<IndexTap>>>,
 }
 
 impl Taps {
@@ -185,20 +190,20 @@ impl Taps {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).get(region).cloned()
     }
 
-    fn round_trips(&self, region: &RegionId) -> Arc<AtomicU64> {
-        let mut all = self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+    fn index_of(&self, region: &RegionId) -> Arc<IndexTap> {
+        let mut all = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(region.clone()).or_default())
     }
 }
 
 impl Between for Taps {
     fn store(&self, region: &RegionId, store: Arc<dyn BlobStore>) -> Arc<dyn BlobStore> {
-        let tap = Arc::new(Tap::new(store, self.seed, self.round_trips(region)));
+        let tap = Arc::new(Tap::new(store, self.seed, self.index_of(region)));
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(region.clone(), Arc::clone(&tap));
         tap
     }
 
     fn index(&self, region: &RegionId, index: Arc<dyn Index>) -> Arc<dyn Index> {
-        Arc::new(CountedIndex::new(index, self.round_trips(region)))
+        Arc::new(CountedIndex::new(index, self.index_of(region)))
     }
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use crate::blobs::{self, Location};
-use crate::envelope::{BlobEntry, BodySealer, Sealed, SealedBody};
+use crate::blobs::{self, BLOB_BYTES_MAX, Location};
+use crate::envelope::{BlobEntry, BodySealer, Sealed, SealedBody, record_entries_max};
 use crate::index::BLOBS_PER_COMMIT_MAX;
 use crate::model::{BlobId, Checksum};
 use crate::placement::Placement;
@@ -19,6 +19,19 @@ use super::{Vault, VaultError, WriteError};
 
 /// Memory beside the clear bytes of a blob: its head and the overhead of its segments (0.05 %), rounded up.
 pub(super) const HEAD_BYTES: u64 = 32 * 1024;
+
+/// The most blobs of a version, padding included: their list is sealed into one blob, and no store takes a longer one than
+/// [`BLOB_BYTES_MAX`]. With blobs of 8 MiB 1.1 TiB.
+pub(super) const RECORD_BLOBS_MAX: u64 = record_entries_max(BLOB_BYTES_MAX);
+
+// What one commit names is never too much for the record, so a PUT and padding need no second limit.
+const _: () = assert!(BLOBS_PER_COMMIT_MAX as u64 <= RECORD_BLOBS_MAX);
+
+/// Refuses what no record has room for: `blobs` of parts, and `padding` bytes behind them in blobs of `max`.
+pub(super) fn recordable(blobs: usize, padding: u64, max: u64) -> Result<(), VaultError> {
+    let all = (blobs as u64).saturating_add(padding.div_ceil(max));
+    if all <= RECORD_BLOBS_MAX { Ok(()) } else { Err(VaultError::TooLarge) }
+}
 
 /// A source, and what of its last piece did not fit into the blob before.
 #[derive(Debug)]
@@ -272,6 +285,16 @@ mod tests {
         assert_eq!(committable(most * 8, 1, 8), None);
         assert_eq!(committable(u64::MAX, 1, 8), None);
         assert!(committable(0, 0, 8).is_some());
+    }
+
+    #[test]
+    fn an_object_of_more_blobs_than_its_record_can_list_was_tried_for_ever() {
+        let most = usize::try_from(RECORD_BLOBS_MAX).unwrap();
+        assert!(recordable(most, 0, 8).is_ok());
+        assert!(recordable(most - 1, 8, 8).is_ok());
+        let refused = [recordable(most + 1, 0, 8), recordable(most, 1, 8), recordable(most - 1, 9, 8)];
+        assert!(refused.iter().all(|refused| matches!(refused, Err(VaultError::TooLarge))), "{refused:?}");
+        assert_eq!(RECORD_BLOBS_MAX, 148_505, "docs/format.md and docs/operations.md say so");
     }
 
     proptest! {

@@ -53,7 +53,7 @@ pub enum VaultError {
         /// Which part.
         number: u16,
     },
-    /// The completed object is larger than S3 allows (5 TiB).
+    /// The object is larger than S3 allows (5 TiB), or has more blobs than one commit or its record takes.
     #[error("the object would be too large")]
     TooLarge,
     /// What the client said of the whole object (length or checksum) does not hold.

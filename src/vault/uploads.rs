@@ -20,7 +20,7 @@ use crate::model::{
 
 use super::cut::{Feed, Held};
 use super::debris::Debris;
-use super::sealing::{Sealing, kms_key_id, new_blobs, random};
+use super::sealing::{Sealing, new_blobs, random};
 use super::source::Source;
 use super::{Decided, Vault, VaultError, WriteError};
 use crate::envelope::{BlobEntry, Closed, OpenUpload};
@@ -32,6 +32,12 @@ pub(super) use recent::RecentUploads;
 /// Blobs a part may have: 5 GiB in blobs of 64 KiB. Part `n` has the ordinals from `n · 2^17` on, so that ordinals ascend
 /// with part numbers (at most 10,000 · 2^17 < 2^32).
 const ORDINALS_PER_PART: u32 = 1 << 17;
+
+/// Parts whose rows are in memory at a time: 79 trips to the index for the 10,000 that an upload may have.
+const PARTS_AT_ONCE: u16 = 128;
+
+/// Descriptors opened before others' work comes between: a millisecond's, if they are of many blobs.
+const OPENED_AT_ONCE: usize = 16;
 
 /// The largest part (S3 User Guide, "Multipart upload limits"): 5 GiB.
 pub(super) const PART_BYTES_MAX: u64 = 5 << 30;
@@ -137,10 +143,7 @@ impl Vault {
                 self.recent.remember(&row);
                 Ok(row.class)
             }
-            UploadLookup::Completed(done) => match done.row {
-                Some(row) => Ok(row.class),
-                None => Err(VaultError::NoSuchUpload),
-            },
+            UploadLookup::Completed(done) => Ok(done.class),
             UploadLookup::NoUpload => Err(VaultError::NoSuchUpload),
             UploadLookup::NoBucket => Err(VaultError::NoSuchBucket),
             UploadLookup::NotYours => Err(VaultError::NotYours),
@@ -214,7 +217,8 @@ impl Vault {
         }
     }
 
-    /// A page of an upload's parts after number `after`, with their verified checksums.
+    /// A page of an upload's parts after number `after`, with their verified checksums, and without their descriptors: those are read
+    /// and opened a few at a time.
     pub async fn parts(
         &self,
         decided: &Decided,
@@ -226,26 +230,37 @@ impl Vault {
     ) -> Result<(PartsPage, Vec<Vec<Checksum>>, UploadFacts), VaultError> {
         let opened = self.opened_upload(decided, bucket, key, upload).await?;
         let tenant = decided.tenant_code();
-        let page = match self.parts.index.list_parts(tenant, bucket, key, upload, after, limit).await? {
-            ListParts::Page(page) => page,
-            ListParts::NoUpload => return Err(VaultError::NoSuchUpload),
-            ListParts::NoBucket => return Err(VaultError::NoSuchBucket),
-            ListParts::NotYours => return Err(VaultError::NotYours),
-        };
-        let checksums = page
-            .parts
-            .iter()
-            .map(|part| {
-                let sealed = PartDescriptor::open(&part.descriptor, &opened.sealing, upload, part)?;
-                Ok::<_, VaultError>(sealed.checksums())
-            })
-            .collect::<Result<_, _>>()?;
+        let (mut listed, mut checksums) = (PartsPage::default(), Vec::new());
+        let (mut after, mut left) = (after, limit);
+        loop {
+            let some = left.min(PARTS_AT_ONCE);
+            let page = match self.parts.index.list_parts(tenant, bucket, key, upload, after, some).await? {
+                ListParts::Page(page) => page,
+                ListParts::NoUpload => return Err(VaultError::NoSuchUpload),
+                ListParts::NoBucket => return Err(VaultError::NoSuchBucket),
+                ListParts::NotYours => return Err(VaultError::NotYours),
+            };
+            listed.more = page.more;
+            for (place, mut part) in page.parts.into_iter().enumerate() {
+                if place % OPENED_AT_ONCE == 0 {
+                    // Each is a decryption and a JSON document: others' requests come between.
+                    tokio::task::yield_now().await;
+                }
+                let sealed = std::mem::take(&mut part.descriptor);
+                checksums.push(PartDescriptor::open(&sealed, &opened.sealing, upload, &part)?.checksums());
+                (after, left) = (part.number, left.saturating_sub(1));
+                listed.parts.push(part);
+            }
+            if !listed.more || left == 0 {
+                break;
+            }
+        }
         let facts = UploadFacts {
             class: opened.row.class.clone(),
             kms_key_id: opened.sealing.kms_key_id(),
             checksum: opened.descriptor.checksum(),
         };
-        Ok((page, checksums, facts))
+        Ok((listed, checksums, facts))
     }
 
     /// A page of a bucket's open uploads.
@@ -326,8 +341,3 @@ impl Vault {
 
 /// Bytes that the index keeps sealed.
 type SealedField = Bytes;
-
-/// As [`kms_key_id`], of a completed version's row.
-fn key_id_of(row: &index::VersionRow) -> String {
-    kms_key_id(row.kek, row.kek_epoch)
-}

@@ -180,20 +180,41 @@ impl Vault {
     }
 
     async fn commit(&self, new: NewVersion, precondition: Precondition) -> Result<(), VaultError> {
-        let mut last = VaultError::Interrupted;
-        for _ in 0..COMMITS_MAX {
+        let mut tries = Tries::default();
+        while tries.again() {
             let now = self.parts.clock.now();
             match self.parts.index.commit_put(new.clone(), precondition.clone(), now).await {
                 Ok(PutOutcome::Committed { .. }) => return Ok(()),
-                Ok(PutOutcome::PreconditionFailed) => return Err(VaultError::PreconditionFailed),
-                Ok(PutOutcome::NoSuchKey) => return Err(VaultError::NoSuchKey),
-                Ok(PutOutcome::NoBucket) => return Err(VaultError::NoSuchBucket),
-                Ok(PutOutcome::NotYours) => return Err(VaultError::NotYours),
-                Err(IndexError::Ambiguous) => last = IndexError::Ambiguous.into(),
+                Ok(PutOutcome::PreconditionFailed) => {
+                    return Err(tries.refused(VaultError::PreconditionFailed));
+                }
+                Ok(PutOutcome::NoSuchKey) => return Err(tries.refused(VaultError::NoSuchKey)),
+                Ok(PutOutcome::NoBucket) => return Err(tries.refused(VaultError::NoSuchBucket)),
+                Ok(PutOutcome::NotYours) => return Err(tries.refused(VaultError::NotYours)),
+                Err(IndexError::Ambiguous) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(last)
+        Err(IndexError::Ambiguous.into())
+    }
+}
+
+/// The tries of one commit, of which each but the last is answered by nobody.
+#[derive(Debug, Default)]
+pub(super) struct Tries(usize);
+
+impl Tries {
+    /// Begins another one, if there may be one.
+    pub(super) fn again(&mut self) -> bool {
+        self.0 += 1;
+        self.0 <= COMMITS_MAX
+    }
+
+    /// What a refusal of this try says of the commit. After an outcome that nobody knows, nothing: the commit may have happened, and
+    /// what refuses the repetition may be what others made of it since. Only the first try's refusal is a promise that nothing was
+    /// done.
+    pub(super) fn refused(&self, refusal: VaultError) -> VaultError {
+        if self.0 > 1 { IndexError::Ambiguous.into() } else { refusal }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`World`] is a temporary folder with an application in it. What a test asks by SDK goes through [`TestTenant::s3`]; where
 //! the answer's head or its end matters, [`fetch`] speaks HTTP over a plain socket.
 
+mod ambiguous;
 mod audit;
 mod command_line;
 mod corruption;

@@ -5,7 +5,7 @@ use sqlx::{Decode, Row, Type, ValueRef};
 
 pub(super) use crate::index::fields::*;
 use crate::index::{IndexError, NewBlob};
-use crate::model::{BlobId, BucketName, ObjectKey, TenantCode};
+use crate::model::{BlobId, ObjectKey, TenantCode};
 
 fn value<'r, T>(row: &'r PgRow, column: &'static str) -> Result<T, IndexError>
 where
@@ -55,13 +55,8 @@ pub(super) fn shard(key: &ObjectKey) -> i64 {
     (fnv1a([key.as_bytes()]) % SHARDS).cast_signed()
 }
 
-/// The number under which a key is held that has no row to hold. Two keys with one number wait for each other, no more; replicas
-/// of releases with other numbers would not wait, so a change of it is a change of the schema.
-pub(super) fn guard(bucket: &BucketName, key: &ObjectKey) -> i64 {
-    fnv1a([bucket.as_str().as_bytes(), b"/", key.as_bytes()]).cast_signed()
-}
-
-/// The number under which a tenant's open uploads are held while one more is counted in. As [`guard`].
+/// The number under which a tenant's open uploads are held while one more is counted in. Two tenants with one number wait for each
+/// other, no more; replicas of releases with other numbers would not wait, so a change of it is a change of the schema.
 pub(super) fn tenant_guard(tenant: TenantCode) -> i64 {
     fnv1a([b"open uploads of ", tenant.as_bytes()]).cast_signed()
 }

@@ -23,11 +23,11 @@ macro_rules! target_from {
 /// [`crate::index::Index::commit_put`].
 ///
 /// $1 bucket, $2 key, $3 version, $4 tenant, $5 condition, $6 its tag, $7 tag, $8 size, $9 sealed bytes, $10 modified, $11 class,
-/// $12 class code, $13 KEK, $14 epoch, $15 record, $16 blobs, $17 their lengths, $18 due of what is replaced, $19 shard,
-/// $20 the key's guard.
+/// $12 class code, $13 KEK, $14 epoch, $15 record, $16 blobs, $17 their lengths, $18 due of what is replaced, $19 shard.
 ///
-/// A head that is there is held while its sequence is taken; of a key without one the guard is. Else a key could be written and
-/// deleted between this writer's sequence and its row, and the later write would have the lower number.
+/// The number is taken in `RETURNING`, which comes after the row: the head is held then, or the key's place in the unique index is.
+/// Else a key could be written and deleted between this writer's number and its row, and the later write would have the
+/// lower one. So the number stands in the version alone; `heads.seq` says nothing here.
 pub(super) const PUT: &str = concat!(
     "WITH target AS (",
     target!(),
@@ -36,13 +36,12 @@ pub(super) const PUT: &str = concat!(
     "LEFT JOIN versions m ON m.version_id = $3 WHERE b.name = $1), ",
     "wanted AS (SELECT * FROM target WHERE owner = $4 AND own_seq IS NULL AND CASE $5 WHEN 0 THEN TRUE \
         WHEN 1 THEN head_etag IS NULL WHEN 2 THEN head_etag = $6 ELSE head_etag IS NOT NULL END), \
-     changed AS (UPDATE heads h SET seq = nextval('commit_order'), version_id = $3, marker = 0, etag = $7, size = $8, \
+     changed AS (UPDATE heads h SET version_id = $3, marker = 0, etag = $7, size = $8, \
         modified_ms = $10, class = $11 FROM wanted w WHERE h.bucket_no = w.bucket_no AND h.key = $2 \
-        AND h.version_id = w.head_version RETURNING h.bucket_no, h.seq), \
-     guarded AS MATERIALIZED (SELECT bucket_no, pg_advisory_xact_lock($20) FROM wanted WHERE head_version IS NULL), \
+        AND h.version_id = w.head_version RETURNING h.bucket_no, nextval('commit_order') AS seq), \
      made AS (INSERT INTO heads (bucket_no, key, seq, version_id, etag, size, modified_ms, class) \
-        SELECT g.bucket_no, $2, nextval('commit_order'), $3, $7, $8, $10, $11 FROM guarded g \
-        ON CONFLICT (bucket_no, key) DO NOTHING RETURNING bucket_no, seq), \
+        SELECT w.bucket_no, $2, 0, $3, $7, $8, $10, $11 FROM wanted w WHERE w.head_version IS NULL \
+        ON CONFLICT (bucket_no, key) DO NOTHING RETURNING bucket_no, nextval('commit_order') AS seq), \
      head AS (SELECT bucket_no, seq FROM changed UNION ALL SELECT bucket_no, seq FROM made), \
      gone AS (DELETE FROM versions v USING wanted w, changed c WHERE v.version_id = w.old_id RETURNING v.version_id), \
      freed AS (UPDATE blobs f SET due_ms = $18, reason = 1 FROM gone g \
@@ -239,6 +238,10 @@ pub(super) const PARTS_LIST: &str = "SELECT b.owner, u.state, p.* FROM buckets b
      LEFT JOIN LATERAL (SELECT p.number, p.etag, p.size, p.modified_ms, p.descriptor FROM parts p \
         WHERE p.upload_id = u.upload_id AND p.number > $4 ORDER BY p.number LIMIT $5) p ON TRUE \
      WHERE b.name = $1 ORDER BY p.number";
+
+/// $1 upload, $2 numbers.
+pub(super) const PARTS: &str = "SELECT number, etag, size, modified_ms, descriptor FROM parts \
+     WHERE upload_id = $1 AND number = ANY($2) ORDER BY number";
 
 // ---- reclaim ----
 

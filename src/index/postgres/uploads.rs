@@ -1,12 +1,13 @@
 //! Multipart uploads: open, fill, complete, abort, list.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::row::{self, Fields, is_absent, is_owner, new_blobs, number, to_signed};
 use super::run::{Attempt, Change, Context, Inner, Problem};
 use super::{sql, versions};
 use crate::database::Lease;
 use crate::index::answers::{self, COMPLETED};
+use crate::index::rows::chosen_digest;
 use crate::index::sql as shared;
 use crate::index::{
     AbortOutcome, CompleteOutcome, CreateUpload, IndexError, ListParts, ListUploads, NewBlob, NewPart,
@@ -72,23 +73,12 @@ pub(super) async fn parts(
     upload: UploadId,
     numbers: &[u16],
 ) -> Result<Vec<PartRow>, IndexError> {
-    let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else {
+    if numbers.is_empty() {
         return Ok(Vec::new());
-    };
-    let wanted: HashSet<u16> = numbers.iter().copied().collect();
-    let ask = || {
-        sqlx::query(shared::PARTS)
-            .bind(upload.as_bytes().to_vec())
-            .bind(i64::from(*first))
-            .bind(i64::from(*last))
-    };
-    let mut parts = Vec::with_capacity(wanted.len());
-    for row in &inner.rows(ask).await? {
-        if wanted.contains(&row::part_number(row)?) {
-            parts.push(row::part(row)?);
-        }
     }
-    Ok(parts)
+    let numbers: Vec<i64> = numbers.iter().copied().map(i64::from).collect();
+    let ask = || sqlx::query(sql::PARTS).bind(upload.as_bytes().to_vec()).bind(numbers.clone());
+    inner.rows(ask).await?.iter().map(row::part).collect()
 }
 
 /// [`crate::index::Index::create_upload`].
@@ -230,6 +220,10 @@ impl Change for Complete {
 }
 
 impl Complete {
+    fn named(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.chosen.iter().map(|(number, etag)| (*number, etag.as_str()))
+    }
+
     async fn within(&self, lease: &mut Lease, context: Context) -> Attempt<CompleteOutcome> {
         let new = &self.new;
         let id = &self.upload.as_bytes()[..];
@@ -238,8 +232,12 @@ impl Complete {
         let find = sqlx::query(shared::UPLOAD).bind(new.bucket.as_str()).bind(new.key.as_bytes()).bind(id);
         let upload = match answers::upload(lease.row(find).await?.as_ref(), new.tenant)? {
             UploadLookup::Open(upload) => upload,
-            UploadLookup::Completed(done) => return Ok(Some(CompleteOutcome::AlreadyCompleted(done))),
-            UploadLookup::NoUpload => return Ok(Some(CompleteOutcome::NoUpload)),
+            UploadLookup::Completed(done) if done.is_of(self.named()) => {
+                return Ok(Some(CompleteOutcome::AlreadyCompleted(done)));
+            }
+            UploadLookup::Completed(_) | UploadLookup::NoUpload => {
+                return Ok(Some(CompleteOutcome::NoUpload));
+            }
             UploadLookup::NoBucket => return Ok(Some(CompleteOutcome::NoBucket)),
             UploadLookup::NotYours => return Ok(Some(CompleteOutcome::NotYours)),
         };
@@ -266,11 +264,13 @@ impl Complete {
             .bind(unchosen)
             .bind(context.due(self.now)?);
         lease.write(clear).await?;
+        let digest = chosen_digest(self.named());
         let complete = sqlx::query(shared::UPLOAD_COMPLETE)
             .bind(id)
             .bind(to_signed(self.now.millis())?)
             .bind(to_signed(seq.0)?)
             .bind(new.etag.as_str())
+            .bind(&digest[..])
             .bind(&[0_u8; 0][..]);
         if lease.write(complete).await? != 1 {
             return Err(IndexError::Corrupt { what: "an upload was not completed" }.into());

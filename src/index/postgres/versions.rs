@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::row::{Fields, guard, id, is_absent, is_owner, new_blobs, number, shard, to_signed};
+use super::row::{Fields, id, is_absent, is_owner, new_blobs, number, shard, to_signed};
 use super::run::{Attempt, Change, Context, Inner};
 use super::sql;
 use crate::database::Lease;
@@ -120,8 +120,7 @@ pub(super) async fn store(
         .bind(blobs)
         .bind(lengths)
         .bind(context.due(now)?)
-        .bind(shard(&new.key))
-        .bind(guard(&new.bucket, &new.key));
+        .bind(shard(&new.key));
     let Some(row) = lease.row(put).await? else { return Ok(Some(PutOutcome::NoBucket)) };
     if !is_owner(&row, new.tenant)? {
         return Ok(Some(PutOutcome::NotYours));

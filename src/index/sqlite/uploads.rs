@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use sqlx::AssertSqlSafe;
+
 use super::decode::{self, id, is_absent, is_owner, number, to_signed, value};
 use super::reader::Readers;
 use super::versions::{Found, Target, insert_blobs, reclaim_version};
 use super::writer::{Mutation, Tx};
 use crate::index::answers::{self, COMPLETED};
+use crate::index::rows::chosen_digest;
 use crate::index::{
     AbortOutcome, CompleteOutcome, CreateUpload, IndexError, ListParts, ListUploads, NewPart, NewUpload,
     NewVersion, PartRow, Precondition, PutOutcome, PutPart, ReclaimReason, Upload, UploadLookup, sql,
@@ -167,8 +170,10 @@ impl Mutation for Complete {
         let found = tx.row(find(&new.bucket, &new.key, self.upload)).await?;
         let upload = match answers::upload(found.as_ref(), new.tenant)? {
             UploadLookup::Open(upload) => upload,
-            UploadLookup::Completed(done) => return Ok(CompleteOutcome::AlreadyCompleted(done)),
-            UploadLookup::NoUpload => return Ok(CompleteOutcome::NoUpload),
+            UploadLookup::Completed(done) if done.is_of(self.named()) => {
+                return Ok(CompleteOutcome::AlreadyCompleted(done));
+            }
+            UploadLookup::Completed(_) | UploadLookup::NoUpload => return Ok(CompleteOutcome::NoUpload),
             UploadLookup::NoBucket => return Ok(CompleteOutcome::NoBucket),
             UploadLookup::NotYours => return Ok(CompleteOutcome::NotYours),
         };
@@ -191,11 +196,13 @@ impl Mutation for Complete {
         }
         tx.write(sqlx::query(sql::PARTS_DELETE).bind(&self.upload.as_bytes()[..])).await?;
         let (seq, replaced) = target.store(tx, new, self.now).await?;
+        let digest = chosen_digest(self.named());
         let complete = sqlx::query(sql::UPLOAD_COMPLETE)
             .bind(&self.upload.as_bytes()[..])
             .bind(to_signed(self.now.millis())?)
             .bind(to_signed(seq.0)?)
             .bind(new.etag.as_str())
+            .bind(&digest[..])
             .bind(&[][..]);
         tx.write_one(complete, "an upload was not completed").await?;
         Ok(CompleteOutcome::Completed { seq, replaced })
@@ -203,6 +210,10 @@ impl Mutation for Complete {
 }
 
 impl Complete {
+    fn named(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.chosen.iter().map(|(number, etag)| (*number, etag.as_str()))
+    }
+
     /// The numbers of the parts not chosen, or the first chosen one that is not what the client says it is.
     async fn choose(&self, tx: &mut Tx) -> Result<Result<Vec<u16>, u16>, IndexError> {
         let rows = tx.rows(sqlx::query(sql::PARTS_BRIEF).bind(&self.upload.as_bytes()[..])).await?;
@@ -292,19 +303,25 @@ pub(super) async fn parts(
     upload: UploadId,
     numbers: &[u16],
 ) -> Result<Vec<PartRow>, IndexError> {
-    let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else {
+    if numbers.is_empty() {
         return Ok(Vec::new());
-    };
-    let wanted: std::collections::HashSet<u16> = numbers.iter().copied().collect();
-    let query =
-        sqlx::query(sql::PARTS).bind(&upload.as_bytes()[..]).bind(i64::from(*first)).bind(i64::from(*last));
-    let mut parts = Vec::with_capacity(wanted.len());
-    for row in &readers.rows(query).await? {
-        if wanted.contains(&decode::part_number(row)?) {
-            parts.push(decode::part(row)?);
-        }
     }
-    Ok(parts)
+    // Only parameter names are pasted in.
+    let query = sqlx::query(AssertSqlSafe(parts_statement(numbers.len()))).persistent(false);
+    let mut query = query.bind(&upload.as_bytes()[..]);
+    for number in numbers {
+        query = query.bind(i64::from(*number));
+    }
+    readers.rows(query).await?.iter().map(decode::part).collect()
+}
+
+/// Of the upload $1, the parts with the numbers $2 and following.
+pub(super) fn parts_statement(count: usize) -> String {
+    let list = (2..2 + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(",");
+    format!(
+        "SELECT number, etag, size, modified_ms, descriptor FROM parts \
+         WHERE upload_id = $1 AND number IN ({list}) ORDER BY number"
+    )
 }
 
 pub(super) async fn list_uploads(

@@ -11,14 +11,15 @@ use crate::index::{
 };
 use crate::model::{BucketName, Checksum, ETag, ObjectKey, UploadId};
 
-use super::super::cut::{Feed, HEAD_BYTES, Held};
+use super::super::cut::{Feed, HEAD_BYTES, Held, recordable};
 use super::super::debris::Debris;
 use super::super::memory::Lease;
-use super::super::sealing::{manifest_of, new_blobs, register_version, to_sealed};
+use super::super::sealing::{kms_key_id, manifest_of, new_blobs, register_version, to_sealed};
 use super::super::source::Source;
+use super::super::write::Tries;
 use super::super::{Decided, Vault, VaultError, WriteError, Written};
 use super::descriptor::PartDescriptor;
-use super::{ORDINALS_PER_PART, OpenedUpload, UploadFacts, key_id_of};
+use super::{OPENED_AT_ONCE, ORDINALS_PER_PART, OpenedUpload, PARTS_AT_ONCE, UploadFacts};
 
 /// All parts but the last are at least this long (S3 User Guide, "Multipart upload limits"): 5 MiB.
 const PART_BYTES_MIN: u64 = 5 << 20;
@@ -28,12 +29,6 @@ const OBJECT_BYTES_MAX: u64 = 5 << 40;
 
 /// Where padding blobs stand: behind every part there can be.
 const PADDING_ORDINAL: u32 = 10_001 * ORDINALS_PER_PART;
-
-/// Parts whose rows are in memory at a time: 79 trips to the index for the 10,000 that an upload may have.
-const PARTS_AT_ONCE: usize = 128;
-
-/// Descriptors opened before others' work comes between: a millisecond's, if they are of many blobs.
-const OPENED_AT_ONCE: usize = 16;
 
 /// What a blob takes until its list is stored: its entry, the same encoded, sealed, and on its way to the store, each some
 /// 110 bytes, and the room by which a growing list is ahead.
@@ -48,7 +43,7 @@ const DESCRIPTOR_TIMES: u64 = 4;
 /// Memory taken for `parts` before their rows are read: enough for two blobs each, which is 16 MiB, and for the descriptors of
 /// those that are open at a time.
 fn first_guess_bytes(parts: usize) -> u64 {
-    parts as u64 * (PART_BYTES + 2 * ENTRY_BYTES) + parts.min(PARTS_AT_ONCE) as u64 * 4096
+    parts as u64 * (PART_BYTES + 2 * ENTRY_BYTES) + parts.min(PARTS_AT_ONCE.into()) as u64 * 4096
 }
 
 /// A part as the client names it in Complete.
@@ -73,6 +68,12 @@ pub struct Completion {
     pub size_bytes: Option<u64>,
 }
 
+impl Completion {
+    fn named(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.parts.iter().map(|part| (part.number, part.etag.as_str()))
+    }
+}
+
 /// A chosen part, for whoever computes the whole object's checksums.
 #[derive(Clone, Debug)]
 pub struct Whole {
@@ -86,7 +87,7 @@ impl Vault {
     /// Completes an upload into a version. `whole` gets the chosen parts in order and answers the checksums of the whole
     /// object, or why they are not what the client said.
     ///
-    /// A repeated Complete gets the answer of the first.
+    /// A Complete repeated with the same parts gets the answer of the first; with others it is about an upload that is no more.
     pub async fn complete_upload(
         &self,
         decided: &Decided,
@@ -98,8 +99,8 @@ impl Vault {
     ) -> Result<Written, VaultError> {
         let row = match self.parts.index.upload(decided.tenant_code(), bucket, key, upload).await? {
             UploadLookup::Open(row) => *row,
-            UploadLookup::Completed(done) => return replayed(*done),
-            UploadLookup::NoUpload => return Err(VaultError::NoSuchUpload),
+            UploadLookup::Completed(done) if done.is_of(completion.named()) => return Ok(replayed(*done)),
+            UploadLookup::Completed(_) | UploadLookup::NoUpload => return Err(VaultError::NoSuchUpload),
             UploadLookup::NoBucket => return Err(VaultError::NoSuchBucket),
             UploadLookup::NotYours => return Err(VaultError::NotYours),
         };
@@ -118,7 +119,7 @@ impl Vault {
         let etag = new.etag.clone();
         let version = new.version;
         if let Some(done) = self.commit_complete(upload, tags, new, completion.precondition).await? {
-            return replayed(done);
+            return Ok(replayed(done));
         }
         debris.keep();
         Ok(Written { version, etag, class: facts.class, kms_key_id: facts.kms_key_id, checksums })
@@ -168,7 +169,7 @@ impl Vault {
         }
         let last = named.last().map(|part| part.number);
         let mut chosen = Chosen { parts: Vec::with_capacity(named.len()), entries: Vec::new() };
-        for some in named.chunks(PARTS_AT_ONCE) {
+        for some in named.chunks(PARTS_AT_ONCE.into()) {
             let numbers: Vec<u16> = some.iter().map(|part| part.number).collect();
             let rows = self.parts.index.parts(upload, &numbers).await?;
             let descriptors: u64 = rows.iter().map(|row| row.descriptor.len() as u64).sum();
@@ -181,6 +182,8 @@ impl Vault {
                 let row = rows.get(&part.number).copied();
                 chosen.add(opened, upload, part, row, Some(part.number) == last)?;
             }
+            // Before the rest of them takes memory.
+            recordable(chosen.entries.len(), 0, self.parts.settings.blob_bytes_max)?;
             if chosen.memory_bytes() + DESCRIPTOR_TIMES * descriptors > room_bytes {
                 return Ok(None);
             }
@@ -189,6 +192,8 @@ impl Vault {
         if total > OBJECT_BYTES_MAX {
             return Err(VaultError::TooLarge);
         }
+        let padding = self.padding_of(opened.row.class_code, total)?;
+        recordable(chosen.entries.len(), padding, self.parts.settings.blob_bytes_max)?;
         if completion.size_bytes.is_some_and(|said| said != total) {
             return Err(VaultError::WholeMismatch { what: "length" });
         }
@@ -268,8 +273,8 @@ impl Vault {
         new: NewVersion,
         precondition: Precondition,
     ) -> Result<Option<CompletedUpload>, VaultError> {
-        const COMMITS_MAX: usize = 3;
-        for _ in 0..COMMITS_MAX {
+        let mut tries = Tries::default();
+        while tries.again() {
             let now = self.parts.clock.now();
             let commit = self.parts.index.complete_upload(
                 upload,
@@ -286,12 +291,14 @@ impl Vault {
                     Ok(None)
                 }
                 Ok(CompleteOutcome::AlreadyCompleted(done)) => Ok(Some(*done)),
-                Ok(CompleteOutcome::InvalidPart { number }) => Err(VaultError::InvalidPart { number }),
-                Ok(CompleteOutcome::PreconditionFailed) => Err(VaultError::PreconditionFailed),
-                Ok(CompleteOutcome::NoSuchKey) => Err(VaultError::NoSuchKey),
-                Ok(CompleteOutcome::NoUpload) => Err(VaultError::NoSuchUpload),
-                Ok(CompleteOutcome::NoBucket) => Err(VaultError::NoSuchBucket),
-                Ok(CompleteOutcome::NotYours) => Err(VaultError::NotYours),
+                Ok(CompleteOutcome::InvalidPart { number }) => {
+                    Err(tries.refused(VaultError::InvalidPart { number }))
+                }
+                Ok(CompleteOutcome::PreconditionFailed) => Err(tries.refused(VaultError::PreconditionFailed)),
+                Ok(CompleteOutcome::NoSuchKey) => Err(tries.refused(VaultError::NoSuchKey)),
+                Ok(CompleteOutcome::NoUpload) => Err(tries.refused(VaultError::NoSuchUpload)),
+                Ok(CompleteOutcome::NoBucket) => Err(tries.refused(VaultError::NoSuchBucket)),
+                Ok(CompleteOutcome::NotYours) => Err(tries.refused(VaultError::NotYours)),
                 Err(IndexError::Ambiguous) => continue,
                 Err(error) => Err(error.into()),
             };
@@ -300,16 +307,15 @@ impl Vault {
     }
 }
 
-/// The answer of an earlier Complete, given again.
-fn replayed(done: CompletedUpload) -> Result<Written, VaultError> {
-    let row = done.row.ok_or(VaultError::NoSuchUpload)?;
-    Ok(Written {
+/// The answer of an earlier Complete, given again whatever became of the record since.
+fn replayed(done: CompletedUpload) -> Written {
+    Written {
         version: done.version,
         etag: done.etag,
-        class: row.class.clone(),
-        kms_key_id: key_id_of(&row),
+        class: done.class,
+        kms_key_id: kms_key_id(done.kek, done.kek_epoch),
         checksums: Vec::new(),
-    })
+    }
 }
 
 /// The parts that were named and found, and all their blobs in order.

@@ -78,6 +78,71 @@ async fn parts_in_any_order_are_one_record_and_a_replayed_complete_gets_the_same
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_with_another_list_got_the_first_one_s_answer() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let upload = Upload::begin(&clinic, "health").await;
+    let (first, last) = (upload.part(1, &noise(1, PART)).await, upload.part(2, b"the end").await);
+    let done = upload.complete(&[&first, &last]).send().await.unwrap();
+    for other in [[&first].as_slice(), &[&last]] {
+        assert_eq!(refusal(upload.complete(other).send().await), is(404, "NoSuchUpload"));
+    }
+    assert_eq!(upload.complete(&[&first, &last]).send().await.unwrap().e_tag, done.e_tag);
+    // A replica of an older release kept nothing of the list.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.app.index_path("fr"));
+    let mut index = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::query("UPDATE uploads SET record = x''").execute(&mut index).await.unwrap();
+    assert_eq!(upload.complete(&[&first]).send().await.unwrap().e_tag, done.e_tag);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_repeated_after_an_overwrite_was_no_such_upload() {
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let upload = Upload::begin(&clinic, "health").await;
+    let part = upload.part(1, b"all of it").await;
+    let done = upload.complete(&[&part]).send().await.unwrap();
+    let said = |answer: &aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadOutput| {
+        (answer.e_tag.clone(), answer.ssekms_key_id.clone(), answer.server_side_encryption.clone())
+    };
+    put(&clinic.s3, "clinic", "big", b"something else").await;
+    let again = upload.complete(&[&part]).send().await.unwrap();
+    assert_eq!(said(&again), said(&done), "overwritten");
+    clinic.s3.delete_object().bucket("clinic").key("big").send().await.unwrap();
+    let again = upload.complete(&[&part]).send().await.unwrap();
+    assert_eq!(said(&again), said(&done), "deleted");
+    assert!(keys_of(&clinic.s3, "clinic").await.is_empty(), "it is remembered, not done again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_parts_had_all_their_descriptors_in_memory_at_once() {
+    const PARTS: i32 = 130;
+    let world = World::new().await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let upload = Upload::begin(&clinic, "health").await;
+    let mut sums = Vec::new();
+    for number in 1..=PARTS {
+        sums.push(upload.part(number, format!("{number}").as_bytes()).await.checksum_crc32);
+    }
+    let list = |most: i32, after: i32| {
+        let list = clinic.s3.list_parts().bucket("clinic").key("big").upload_id(&upload.id);
+        list.max_parts(most).part_number_marker(after.to_string()).send()
+    };
+    for (most, after, listed) in [(1000, 0, 130), (129, 0, 129), (128, 1, 128), (129, 1, 129), (5, 128, 2)] {
+        let page = list(most, after).await.unwrap();
+        let numbers: Vec<i32> = page.parts().iter().map(|part| part.part_number.unwrap()).collect();
+        assert_eq!(numbers, (after + 1..=after + listed).collect::<Vec<_>>());
+        assert_eq!(page.is_truncated, Some(after + listed < PARTS), "{most} after {after}");
+        for part in page.parts() {
+            let place = usize::try_from(part.part_number.unwrap() - 1).unwrap();
+            assert_eq!(part.checksum_crc32, sums[place]);
+        }
+    }
+    let most = world.app.tap("fr").index().parts_listed_max();
+    assert!(most <= 128, "{most} at once");
+}
+
 impl Upload<'_> {
     async fn part_refused(&self, number: i32) -> (u16, String) {
         let part = self.clinic.s3.upload_part().bucket(self.clinic.tenant.id.as_str()).key("big");

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use terroir::envelope::{
-    BlobEntry, Blobs, BodyOpener, BodySealer, Closed, Dek, EnvelopeError, FieldKey, Header, Implementation,
-    OpenVersion, RandomFailed, Sealed, SealedVersion, Sealer, body_bytes, labels, segment_count, self_test,
+    BlobEntry, Blobs, BodyOpener, BodySealer, ChecksumAlgorithm, Closed, Dek, EnvelopeError, FieldKey,
+    FloeHeader, Header, Implementation, OpenVersion, Part, RandomFailed, Sealed, SealedVersion, Sealer,
+    body_bytes, labels, record_entries_max, segment_count, self_test,
 };
 
-use super::fixture::{World, pattern, seeded};
+use super::fixture::{World, checksum, pattern, seeded};
 use super::forge::Parts;
 
 const BOTH: [Implementation; 2] = [Implementation::AwsLc, Implementation::AesGcm];
@@ -511,4 +512,65 @@ fn sealed_lengths_hide_names_and_padding_hides_sizes() {
     assert_eq!(body_bytes(0), 106);
     assert_eq!(body_bytes(65_536), 74 + 65_536 + 32);
     assert_eq!(body_bytes(65_537), 74 + 65_537 + 64);
+}
+
+#[test]
+fn the_most_entries_that_a_record_may_have_fit_beside_all_that_may_be_sealed_with_them() {
+    const BLOB_BYTES: u64 = terroir::blobs::BLOB_BYTES_MAX;
+    let all = [
+        ChecksumAlgorithm::Crc32,
+        ChecksumAlgorithm::Crc32c,
+        ChecksumAlgorithm::Crc64Nvme,
+        ChecksumAlgorithm::Sha1,
+        ChecksumAlgorithm::Sha256,
+    ];
+    let longest = || "x".repeat(labels::ATTRIBUTE_BYTES_MAX);
+    let sealed_bytes = |entries: u64| {
+        let mut world = World::new("the most").with_metadata();
+        world.locator.bucket = "b".repeat(labels::BUCKET_BYTES_MAX);
+        world.locator.key = vec![b'k'; labels::OBJECT_KEY_BYTES_MAX];
+        world.locator.s3_version = "v".repeat(labels::S3_VERSION_BYTES_MAX);
+        world.locator.subject = vec![b's'; labels::SUBJECT_BYTES_MAX];
+        let manifest = &mut world.manifest;
+        let content = &mut manifest.content;
+        manifest.entity_tag = longest();
+        for text in [
+            &mut content.content_type,
+            &mut content.content_encoding,
+            &mut content.content_disposition,
+            &mut content.content_language,
+            &mut content.cache_control,
+            &mut content.expires,
+        ] {
+            *text = Some(longest());
+        }
+        // The count, and the lengths of name and value.
+        manifest.user_metadata = vec![(String::new(), "x".repeat(labels::ATTRIBUTE_BYTES_MAX - 6))];
+        manifest.checksums = all.map(checksum).to_vec();
+        let parts = u16::try_from(labels::PARTS_MAX).unwrap();
+        manifest.parts = (1..=parts)
+            .map(|number| Part {
+                number,
+                plaintext_bytes: if number == parts { entries + 1 - u64::from(parts) } else { 1 },
+                checksums: all.map(checksum).to_vec(),
+            })
+            .collect();
+        let entry = |ordinal| BlobEntry {
+            blob: [7; 16],
+            ordinal,
+            plaintext_bytes: 1,
+            padding_bytes: 0,
+            body_offset_bytes: 1,
+            floe_header: FloeHeader::from_bytes([7; labels::FLOE_HEADER_BYTES]),
+        };
+        let entries = (0..u32::try_from(entries).unwrap()).map(entry).collect();
+        let per_page = u16::try_from(labels::PAGE_ENTRIES_MAX).unwrap();
+        world.record(entries, per_page).blob.len() as u64
+    };
+    let most = record_entries_max(BLOB_BYTES);
+    let bytes = sealed_bytes(most);
+    assert!(bytes <= BLOB_BYTES, "{most} entries are {bytes} bytes");
+    // The padding of the root is shorter than its limit allows for, and what is left over may be an entry less a byte.
+    let over = most + 2 * (labels::PAD_MULTIPLE_BYTES / labels::ENTRY_BYTES) as u64;
+    assert!(sealed_bytes(over) > BLOB_BYTES, "{most} entries are not the most");
 }

@@ -66,6 +66,7 @@ checks![
     a_complete_with_another_size_completes_nothing,
     a_complete_obeys_its_precondition,
     a_repeated_complete_answers_the_first_one,
+    a_complete_with_another_list_got_the_first_one_s_answer,
     a_completed_upload_is_closed,
     a_completed_upload_is_forgotten_after_its_time,
     an_aborted_upload_reclaims_its_parts,
@@ -777,11 +778,27 @@ async fn a_repeated_complete_answers_the_first_one(index: Shared) {
         let again = complete(completion(&open, 10)).await.unwrap();
         let CompleteOutcome::AlreadyCompleted(done) = again else { panic!("{again:?}") };
         assert_eq!((done.version, &done.etag, done.seq, done.completed), (open.version, &new.etag, seq, NOW));
-        assert_eq!(done.row.is_none(), is_replaced);
-        if let Some(row) = &done.row {
-            assert_eq!((row.version, &row.record), (open.version, &new.record));
-        }
+        assert_eq!((&done.class, done.kek, done.kek_epoch), (&open.class, open.kek, open.kek_epoch));
     }
+}
+
+async fn a_complete_with_another_list_got_the_first_one_s_answer(index: Shared) {
+    let (open, parts) = with_parts(&index, &[1, 2]).await;
+    let [one, two] = [0, 1].map(|n: usize| (parts[n].number, parts[n].etag.clone()));
+    let complete = |chosen: Vec<_>| {
+        let new = completion(&open, 10 * chosen.len() as u64);
+        index.complete_upload(open.upload, chosen, new, Precondition::None, NOW)
+    };
+    let both = vec![one.clone(), two.clone()];
+    let first = complete(both.clone()).await.unwrap();
+    assert!(matches!(first, CompleteOutcome::Completed { .. }), "{first:?}");
+    let others =
+        [vec![one.clone()], vec![two.clone()], vec![one.clone(), (2, etag())], vec![one, (3, two.1)]];
+    for other in others {
+        assert_eq!(complete(other.clone()).await.unwrap(), CompleteOutcome::NoUpload, "{other:?}");
+    }
+    let again = complete(both).await.unwrap();
+    assert!(matches!(again, CompleteOutcome::AlreadyCompleted(_)), "{again:?}");
 }
 
 async fn a_completed_upload_is_closed(index: Shared) {

@@ -96,6 +96,24 @@ async fn a_read_or_a_put_is_one_round_trip() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_parts_far_apart_brought_every_part_between_them() {
+    let database = shared().database().await;
+    let relay = Relay::to(database.port()).await;
+    let index = open_with(alone(options(database.address_through(relay.port)))).await.unwrap();
+    make_bucket(&index, "records").await;
+    let open = upload("records", "big");
+    index.create_upload(open.clone()).await.unwrap();
+    for number in [1, 5000, 10_000] {
+        let length = if number == 5000 { 1 << 20 } else { 100 };
+        let one = NewPart { descriptor: bytes::Bytes::from(vec![7; length]), ..part(&open, number) };
+        index.put_part(OURS, &open.bucket, &open.key, one, NOW).await.unwrap();
+    }
+    relay.cut_after(64 << 10);
+    let rows = index.parts(open.upload, &[10_000, 1]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), [1, 10_000]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_scans_a_table() {
     let database = shared().database().await;
     let index = open(&database).await;

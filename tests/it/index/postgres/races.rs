@@ -145,28 +145,40 @@ async fn wait_for_waiters(watcher: &mut PgConnection, count: i64) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_write_held_up_behind_its_sequence_had_a_lower_number_than_the_writes_before_it() {
-    const SLOW: u64 = 4242;
-    let database = shared().database().await;
-    let replicas = replicas(&database, 2).await;
-    make_bucket(&*replicas[0], "records").await;
-    // Between a writer's sequence and its row: where a machine under load may leave it for long.
+/// First writes of this size, and of one byte more, wait in front of their row for the locks (1, 0) and (1, 1).
+const SLOW: u64 = 4242;
+
+/// Holds first writes of [`SLOW`] up: where a machine under load may leave a writer for long.
+async fn hold_slow_first_writes(database: &Database) {
     database
         .run(&format!(
             "SET search_path = terroir_index; \
              CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-             IF NEW.size = {SLOW} THEN PERFORM pg_advisory_xact_lock(1, 1); END IF; RETURN NEW; END $$; \
+             IF NEW.size BETWEEN {SLOW} AND {SLOW} + 1 THEN \
+             PERFORM pg_advisory_xact_lock(1, (NEW.size - {SLOW})::INT); END IF; RETURN NEW; END $$; \
              CREATE TRIGGER hold BEFORE INSERT ON heads FOR EACH ROW EXECUTE FUNCTION hold()"
         ))
         .await;
+}
+
+/// The first write of the key `a` with `size`, under way.
+fn first_write(index: &Arc<PostgresIndex>, size: u64) -> tokio::task::JoinHandle<Sequence> {
+    let index = Arc::clone(index);
+    tokio::spawn(async move {
+        let new = NewVersion { size, ..version("records", "a") };
+        committed(index.commit_put(new, Precondition::None, NOW).await.unwrap())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_write_held_up_behind_its_sequence_had_a_lower_number_than_the_writes_before_it() {
+    let database = shared().database().await;
+    let replicas = replicas(&database, 2).await;
+    make_bucket(&*replicas[0], "records").await;
+    hold_slow_first_writes(&database).await;
     let (mut holder, mut watcher) = (database.raw().await, database.raw().await);
-    sqlx::query("SELECT pg_advisory_lock(1, 1)").execute(&mut holder).await.unwrap();
-    let one = Arc::clone(&replicas[0]);
-    let slow = tokio::spawn(async move {
-        let new = NewVersion { size: SLOW, ..version("records", "a") };
-        committed(one.commit_put(new, Precondition::None, NOW).await.unwrap())
-    });
+    sqlx::query("SELECT pg_advisory_lock(1, 0)").execute(&mut holder).await.unwrap();
+    let slow = first_write(&replicas[0], SLOW);
     wait_for_waiters(&mut watcher, 1).await;
     let other = Arc::clone(&replicas[1]);
     let mut quick = tokio::spawn(async move {
@@ -182,7 +194,7 @@ async fn a_first_write_held_up_behind_its_sequence_had_a_lower_number_than_the_w
         done = &mut quick => Some(done.unwrap()),
         () = wait_for_waiters(&mut watcher, 2) => None,
     };
-    sqlx::query("SELECT pg_advisory_unlock(1, 1)").execute(&mut holder).await.unwrap();
+    sqlx::query("SELECT pg_advisory_unlock(1, 0)").execute(&mut holder).await.unwrap();
     let slow = slow.await.unwrap();
     let (put, deleted) = match done {
         Some(done) => done,
@@ -193,6 +205,48 @@ async fn a_first_write_held_up_behind_its_sequence_had_a_lower_number_than_the_w
     let there = found(&*replicas[0], "records", "a").await;
     // The last in the order of sequences is what is there.
     assert_eq!(there.map(|row| row.seq), (seqs[2].1 == "slow").then_some(slow), "{seqs:?}");
+}
+
+/// Waits until somebody waits for the lock (1, `number`).
+async fn wait_for_waiter_of(watcher: &mut PgConnection, number: i32) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+        AND classid = 1 AND objid::INT = $1 AND objsubid = 2";
+    while sqlx::query_scalar::<_, i64>(waiting).bind(number).fetch_one(&mut *watcher).await.unwrap() == 0 {
+        assert!(Instant::now() < deadline, "nobody waits");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_write_behind_a_delete_had_the_lower_number() {
+    let database = shared().database().await;
+    let replicas = replicas(&database, 3).await;
+    make_bucket(&*replicas[0], "records").await;
+    hold_slow_first_writes(&database).await;
+    let (mut holder, mut watcher) = (database.raw().await, database.raw().await);
+    sqlx::query("SELECT pg_advisory_lock(1, 0), pg_advisory_lock(1, 1)").execute(&mut holder).await.unwrap();
+    // Both find the key without a head.
+    let first = first_write(&replicas[0], SLOW);
+    wait_for_waiters(&mut watcher, 1).await;
+    let second = first_write(&replicas[1], SLOW + 1);
+    wait_for_waiters(&mut watcher, 2).await;
+    sqlx::query("SELECT pg_advisory_unlock(1, 0)").execute(&mut holder).await.unwrap();
+    let first = first.await.unwrap();
+    wait_for_waiter_of(&mut watcher, 1).await;
+    // What the first wrote is gone before the second has its row, so nothing is in its way.
+    let (name, a) = (bucket("records"), key("a"));
+    let deleted = match replicas[2].delete(OURS, &name, &a, Precondition::None, NOW).await.unwrap() {
+        DeleteOutcome::Deleted { seq, .. } => seq,
+        other => panic!("{other:?}"),
+    };
+    sqlx::query("SELECT pg_advisory_unlock(1, 1)").execute(&mut holder).await.unwrap();
+    let second = second.await.unwrap();
+    assert!(first < deleted, "{first:?} was there to be deleted by {deleted:?}");
+    let there = found(&*replicas[0], "records", "a").await;
+    assert_eq!(there.map(|row| row.seq), Some(second));
+    assert!(deleted < second, "{second:?} is there, so {deleted:?} was before it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
