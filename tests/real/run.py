@@ -26,6 +26,7 @@ import cases_faults_store  # noqa: F401
 import cases_kill  # noqa: F401
 import cases_linear  # noqa: F401
 import cases_markers  # noqa: F401
+import cases_mutations  # noqa: F401
 import cases_netns  # noqa: F401
 import cases_objects  # noqa: F401
 import cases_process  # noqa: F401
