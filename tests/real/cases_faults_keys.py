@@ -13,6 +13,7 @@ import evidence
 from cases import bucket_of, case, note, seed_of
 from ledger import recovered_in
 from roots import RootFile, SlowRoot, hold_keys_for
+from servers import Scratch, Served
 from wire import noise
 from world import Load, World, closing
 
@@ -174,3 +175,65 @@ def versions_in_use(side, class_code):
     found = {version for version, in rows.execute("SELECT root_version FROM kek WHERE class = ? AND root_tenant IS NULL", (class_code,))}
     rows.close()
     return found
+
+
+class Alone:
+    """One region on a local folder, whose classes' open keys age within a second."""
+
+    def __enter__(self):
+        self.scratch = Scratch()
+        self.served = Served(self.scratch.__enter__() / "proxy")
+        hold_keys_for(self.served, TTL_S, 0)
+        try:
+            self.served.start()
+            self.client = self.served.client()
+            self.bucket = bucket_of(self.client, "roots")
+            self.roots = self.served.data_dir / "state/keys/roots"
+            return self
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_):
+        if self.served.child and self.served.child.poll() is None:
+            self.served.kill()
+        self.scratch.__exit__()
+
+    def put(self, key, body, label):
+        return self.client.put(self.bucket, key, body, x_amz_meta_terroir_class=label)
+
+
+@case(needs="own", limit_s=120)
+def a_root_key_that_is_gone_is_not_made_anew():
+    """Its folder is not mounted, say. A new root in its place would wrap keys of new records, which are lost when the old one is back."""
+    with Alone() as alone:
+        assert alone.put("before", b"before", "health").status == 200
+        root = RootFile.of_tenant(alone.roots)
+        root.gone()
+        # The first record of another class that hangs from the same root: a key has to be made and wrapped.
+        answer = alone.put("meanwhile", b"meanwhile", "health-sensitive")
+        made_anew = root.path.exists()
+        root.restore()
+        alone.served.kill()  # nothing is in memory then
+        alone.served.start()
+        alone.client.close()
+        assert alone.client.get(alone.bucket, "before").body == b"before"
+        found = alone.client.get(alone.bucket, "meanwhile")
+        assert answer.status != 200 or found.body == b"meanwhile", (
+            f"acknowledged while its root was gone (a new one was made: {made_anew}), and lost when that is back: {found}")
+        assert answer.status == 503 and not made_anew, (answer, made_anew)
+
+
+@case(needs="own", limit_s=120)
+def a_process_that_is_told_to_end_while_its_key_service_is_silent_ends():
+    with Alone() as alone:
+        assert alone.put("before", b"before", "health").status == 200
+        with SlowRoot(RootFile.of_tenant(alone.roots), 0) as slow:
+            slow.silent.set()
+            deadline = time.monotonic() + 40
+            while alone.client.get(alone.bucket, "before").status != 503:
+                assert time.monotonic() < deadline, "a silent key service is not noticed"
+            assert slow.asked > slow.answered
+            began = time.monotonic()
+            assert alone.served.stop() == 0, alone.served.tail()
+            note(f"ended in {time.monotonic() - began:.1f} s with {slow.asked - slow.answered} calls unanswered")
