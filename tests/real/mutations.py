@@ -59,12 +59,29 @@ def replaced(chance, text, at, alphabet):
     return text[:at] + other(chance, text[at], alphabet) + text[at + 1:]
 
 
+class Deck:
+    """Things in an order by chance, each once before any comes again: so that none is left out of a short run."""
+
+    def __init__(self, chance, things):
+        self.chance, self.things, self.left = chance, sorted(things), []
+
+    def draw(self):
+        if not self.left:
+            self.left = self.chance.sample(self.things, len(self.things))
+        return self.left.pop()
+
+
+def kinds_of(family, *starts):
+    return [name for name in dir(family) if name.startswith(starts or ("bad_",))]
+
+
 class Signatures:
     """GET, PUT and presigned requests; every part of the proof, and what was proven."""
 
     def __init__(self, client, bucket, chance):
         self.client, self.bucket, self.chance = client, bucket, chance
         self.path = client.path(bucket, "kept")
+        self.deck = Deck(chance, kinds_of(self))
 
     def control(self):
         return self.chance.choice((self.get, self.put, self.presigned))()
@@ -80,7 +97,7 @@ class Signatures:
         return Request("GET", url[len(self.client.endpoint):], [("host", f"{self.client.host}:{self.client.port}")])
 
     def mutated(self):
-        kind = self.chance.choice([name for name in dir(self) if name.startswith("bad_")])
+        kind = self.deck.draw()
         if kind.startswith("bad_url_"):
             return kind, getattr(self, kind)(self.presigned())
         request = self.get() if self.chance.random() < 0.5 else signed(
@@ -220,10 +237,11 @@ class Chunked:
 
     def __init__(self, client, bucket, chance):
         self.client, self.bucket, self.chance = client, bucket, chance
+        self.deck = Deck(chance, [(kind, mode) for kind in kinds_of(self) for mode in self.MODES])
 
-    def made(self, key, tamper=None):
-        """(request, mode, the framed body as a list of chunks (header, data) and what comes after the last)"""
-        self.mode = self.chance.choice(self.MODES)
+    def made(self, key, mode=None, tamper=None):
+        """(request, the framed body as a list of chunks (header, data), and what comes after the last)"""
+        self.mode = mode or self.chance.choice(self.MODES)
         body = noise(self.chance.random(), self.chance.randrange(30_000, 60_000))
         trailer = None if self.mode == STREAMING_SIGNED else ("x-amz-checksum-crc32", checksum("crc32", body))
         path = self.client.path(self.bucket, key)
@@ -243,10 +261,9 @@ class Chunked:
         return self.finish(*self.made("control"))
 
     def mutated(self):
-        kind = self.chance.choice([name for name in dir(self) if name.startswith("bad_")])
-        request, chunks, rest = self.made("mutated", tamper="length" if kind == "bad_decoded_length" else None)
-        made = getattr(self, kind)(request, chunks, rest)
-        return f"{kind} {self.mode}", made
+        kind, mode = self.deck.draw()
+        made = self.made("mutated", mode, "length" if kind == "bad_decoded_length" else None)
+        return f"{kind} {mode}", getattr(self, kind)(*made)
 
     def some(self, chunks):
         """The number of a chunk that has data."""
@@ -376,6 +393,7 @@ class Headers:
 
     def __init__(self, client, bucket, chance):
         self.client, self.bucket, self.chance = client, bucket, chance
+        self.deck = Deck(chance, kinds_of(self))
 
     def put(self, key="mutated", **options):
         return signed(self.client, "PUT", self.client.path(self.bucket, key), body=noise(self.chance.random(), 2_000), **options)
@@ -384,7 +402,7 @@ class Headers:
         return self.put("control")
 
     def mutated(self):
-        kind = self.chance.choice([name for name in dir(self) if name.startswith("bad_")])
+        kind = self.deck.draw()
         return kind, getattr(self, kind)()
 
     def bad_length_more(self):
@@ -482,6 +500,7 @@ class Documents:
         """`parts`: the ETags of an upload that waits for its completion, from part 1; `keys`: what a Delete would delete."""
         self.client, self.bucket, self.chance = client, bucket, chance
         self.upload, self.parts, self.keys, self.fresh_bucket = upload, parts, keys, fresh_bucket
+        self.deck = Deck(chance, [(root, kind) for root in ("complete", "delete", "create") for kind in kinds_of(self, "bad_", f"{root}_")])
 
     def complete(self, parts=None):
         parts = enumerate(self.parts, 1) if parts is None else parts
@@ -509,8 +528,7 @@ class Documents:
         return self.sent("delete", "<Delete><Object><Key>never-there</Key></Object><Quiet>true</Quiet></Delete>")
 
     def mutated(self):
-        root = self.chance.choice(("complete", "delete", "create"))
-        kind = self.chance.choice([name for name in dir(self) if name.startswith(("bad_", f"{root}_"))])
+        root, kind = self.deck.draw()
         return f"{kind} {root}", self.sent(root, getattr(self, kind)(getattr(self, root)()))
 
     def tag(self, text, pattern=r"<(/?)([A-Za-z]+)>"):
@@ -651,6 +669,7 @@ class Keys:
 
     def __init__(self, client, bucket, chance, absent_bucket):
         self.client, self.bucket, self.chance, self.absent_bucket = client, bucket, chance, absent_bucket
+        self.deck = Deck(chance, kinds_of(self))
 
     def get(self, raw_key, bucket=None, method="GET", body=b""):
         return signed(self.client, method, f"/{bucket or self.bucket}/{raw_key}", body=body)
@@ -659,7 +678,7 @@ class Keys:
         return self.get(quote(self.KEY, safe="/-._~"))
 
     def mutated(self):
-        kind = self.chance.choice([name for name in dir(self) if name.startswith("bad_")])
+        kind = self.deck.draw()
         return kind, getattr(self, kind)()
 
     def near(self, key):
