@@ -203,7 +203,7 @@ class StoreCredentials:
             time.sleep(0.01)
 
 
-@case(needs="own", limit_s=300, evidence=True)
+@case(needs="own", limit_s=600, evidence=True)
 def store_credentials_that_are_replaced_under_load_refuse_nothing():
     """Three ways by turns: found by the proxy's own look, told by SIGHUP, and the old ones revoked as soon as the files are new."""
     seed, rounds = seed_of("store-credentials"), evidence.length("TERROIR_STORE_CREDENTIALS", 3, 30)

@@ -5,7 +5,11 @@ import random
 import socket
 
 import evidence
-import mutations
+import mutations_body
+import mutations_head
+import mutations_name
+import mutations_proof
+import mutations_xml
 from cases import bucket_of, case, fresh, note, seed_of
 from ledger import MIB, Ledger, text_of
 from servers import Scratch, Served
@@ -90,7 +94,7 @@ def of_requests_with_one_thing_wrong_none_is_accepted():
                 assert client.put(bucket, key, noise(key, size)).status == 200
 
             deleted = [f"deleted-{number}" for number in range(4)]
-            for key in ("kept", "control", mutations.Keys.KEY, *deleted):
+            for key in ("kept", "control", mutations_name.Keys.KEY, *deleted):
                 known(key, 3_000)
             known("ranged", RANGED)
             whole, tags = noise("whole", 5 * MIB + 70_000), []
@@ -102,15 +106,15 @@ def of_requests_with_one_thing_wrong_none_is_accepted():
                 tags.append(sent.headers["etag"])
 
             trial, chance = Trial(client, ledger), random.Random(seed)
-            trial.family("SigV4", mutations.Signatures(client, bucket, chance), each)
-            trial.family("aws-chunked", mutations.Chunked(client, bucket, chance), each)
-            trial.family("header", mutations.Headers(client, bucket, chance), each)
-            documents = mutations.Documents(client, bucket, chance, upload, tags, deleted, made_by_mutants)
+            trial.family("SigV4", mutations_proof.Signatures(client, bucket, chance), each)
+            trial.family("aws-chunked", mutations_body.Chunked(client, bucket, chance), each)
+            trial.family("header", mutations_head.Headers(client, bucket, chance), each)
+            documents = mutations_xml.Documents(client, bucket, chance, upload, tags, deleted, made_by_mutants)
             # The answer to a completion may begin before it knows.
             trial.family("XML", documents, each, accepted=lambda answer: answer.status < 400 and b"<Error>" not in answer.body)
-            trial.family("range", mutations.Ranges(client, bucket, chance, "ranged", RANGED), each, accepted=lambda answer: not (
+            trial.family("range", mutations_name.Ranges(client, bucket, chance, "ranged", RANGED), each, accepted=lambda answer: not (
                 answer.status == 416 or (answer.status == 200 and answer.body == noise("ranged", RANGED))))
-            trial.family("key", mutations.Keys(client, bucket, chance, absent), each)
+            trial.family("key", mutations_name.Keys(client, bucket, chance, absent), each)
 
             # What the mutants' own right forms do: the upload was neither completed nor lost, the bucket not made, the keys not deleted.
             assert client.get(bucket, "whole").code == "NoSuchKey", "an upload was completed by a mutant"

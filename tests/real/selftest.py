@@ -21,7 +21,11 @@ import evidence
 import ledger
 import liar
 import linear
-import mutations
+import mutations_body
+import mutations_head
+import mutations_name
+import mutations_proof
+import mutations_xml
 import roots
 import wire
 import world
@@ -265,29 +269,29 @@ class Mutating(unittest.TestCase):
 
     def test_ranges_that_are_mutated_ask_for_no_part_and_right_ones_do(self):
         data = b"x" * 500
-        family = mutations.Ranges(self.CLIENT, "b", random.Random(1), "k", len(data))
+        family = mutations_name.Ranges(self.CLIENT, "b", random.Random(1), "k", len(data))
         for _ in range(3_000):
             text, _ = family.mutated()
             self.assertNotEqual(cases_ranges.model(text, data)[0], 206, text)
             self.assertEqual(cases_ranges.model(family.right(), data)[0], 206)
 
     def test_a_framed_body_is_parsed_into_what_makes_it_again(self):
-        family = mutations.Chunked(self.CLIENT, "b", random.Random(2))
+        family = mutations_body.Chunked(self.CLIENT, "b", random.Random(2))
         for _ in range(30):
             request, chunks, rest = family.made("k")
             self.assertGreater(len(chunks), 3)
-            again, rest_again = mutations.parsed(family.finish(request, chunks, rest).body)
+            again, rest_again = mutations_body.parsed(family.finish(request, chunks, rest).body)
             self.assertEqual((again, rest_again), (chunks, rest))
 
     def test_every_mutation_of_a_proof_and_of_a_document_differs_from_what_it_was(self):
         chance = random.Random(3)
-        proofs = mutations.Signatures(self.CLIENT, "bucket", chance)
+        proofs = mutations_proof.Signatures(self.CLIENT, "bucket", chance)
         for name in (name for name in dir(proofs) if name.startswith("bad_")):
             for _ in range(20):
                 request = proofs.presigned() if name.startswith("bad_url_") else proofs.get()
                 before = request.bytes()
                 self.assertNotEqual(getattr(proofs, name)(request).bytes(), before, name)
-        documents = mutations.Documents(self.CLIENT, "bucket", chance, "u", ['"' + "ab" * 16 + '"', '"' + "cd" * 16 + '"'], ["k1", "k2"], "fresh")
+        documents = mutations_xml.Documents(self.CLIENT, "bucket", chance, "u", ['"' + "ab" * 16 + '"', '"' + "cd" * 16 + '"'], ["k1", "k2"], "fresh")
         for root in ("complete", "delete", "create"):
             text = getattr(documents, root)()
             for name in (name for name in dir(documents) if name.startswith(("bad_", f"{root}_"))):
@@ -298,9 +302,9 @@ class Mutating(unittest.TestCase):
         from cases_mutations import EACH
 
         chance, tags = random.Random(4), ['"' + "ab" * 16 + '"', '"' + "cd" * 16 + '"']
-        for family in (mutations.Signatures(self.CLIENT, "bucket", chance), mutations.Chunked(self.CLIENT, "bucket", chance),
-                       mutations.Headers(self.CLIENT, "bucket", chance), mutations.Keys(self.CLIENT, "bucket", chance, "absent"),
-                       mutations.Documents(self.CLIENT, "bucket", chance, "u", tags, ["k1", "k2"], "fresh")):
+        for family in (mutations_proof.Signatures(self.CLIENT, "bucket", chance), mutations_body.Chunked(self.CLIENT, "bucket", chance),
+                       mutations_head.Headers(self.CLIENT, "bucket", chance), mutations_name.Keys(self.CLIENT, "bucket", chance, "absent"),
+                       mutations_xml.Documents(self.CLIENT, "bucket", chance, "u", tags, ["k1", "k2"], "fresh")):
             met = {family.mutated()[0] for _ in range(EACH)}
             self.assertEqual(len(met), len(family.deck.things), type(family))
             self.assertGreater(len(met), 8, type(family))
