@@ -123,6 +123,7 @@ class Slow(threading.Thread):
         self.tls(receive_bytes=8_192)
         self.tcp.sendall(self.head("GET", "large"))
         self.got += self.tcp.recv(1_000)
+        assert self.got.startswith(b"HTTP/1.1 200"), self.got[:300]
         ours = self.tcp.getsockname()[1]
         self.since = time.monotonic()
         while is_held(self.server.base, ours):
@@ -154,7 +155,9 @@ def slow_heads_bodies_and_readers_are_let_go_of_in_their_time_and_nobody_else_no
     window = WINDOW_S if evidence.at_full_length else SHORT_WINDOW_S
     due = {"says_nothing": HANDSHAKE_S, "half_a_hello": HANDSHAKE_S, "no_head": HEAD_S, "head_stops": HEAD_S, "head_drips": HEAD_S,
            "second_head_stops": HEAD_S, "body_stops": IDLE_S, "body_drips": window, "reader_stops": IDLE_S, "reader_drips": max(IDLE_S, window)}
-    with servers.Scratch() as folder, Secure(folder / "tls", f"body-rate-window-ms = {window * 1000}") as server:
+    # A reader that stops holds two blobs in memory; all of them are not to use it up, which others would notice, and rightly.
+    limits = f"body-rate-window-ms = {window * 1000}\nmemory-bytes-max = {1 << 30}"
+    with servers.Scratch() as folder, Secure(folder / "tls", limits) as server:
         keys = with_a_tenant(server)
         bucket = bucket_at(server, keys)
         client = server.client(keys)
