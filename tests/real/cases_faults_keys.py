@@ -70,8 +70,12 @@ def a_key_service_that_is_slow_refuses_nothing_and_a_silent_one_is_covered_for_t
             for _ in range(rounds):
                 refused = load.ledger.counts["refused"]
                 with SlowRoot(RootFile.of_tenant(roots_of(home)), SLOW_S) as slow:
+                    deadline = time.monotonic() + 60
                     while slow.answered < 3:
-                        load.until("acknowledged", 10)
+                        assert load.ledger.counts["refused"] == refused, f"slow, and refused: {load.ledger.codes}"
+                        assert time.monotonic() < deadline, f"only {slow.answered} of {slow.asked} calls answered"
+                        time.sleep(0.02)
+                    load.until("acknowledged", 10)
                     assert load.ledger.counts["refused"] == refused, f"slow, and refused: {load.ledger.codes}"
                     answered += slow.answered
                     slow.silent.set()
