@@ -212,20 +212,26 @@ def a_root_key_that_is_gone_is_not_made_anew():
     """Its folder is not mounted, say. A new root in its place would wrap keys of new records, which are lost when the old one is back."""
     with Alone() as alone:
         assert alone.put("before", b"before", "health").status == 200
-        root = RootFile.of_tenant(alone.roots)
-        root.gone()
-        # The first record of another class that hangs from the same root: a key has to be made and wrapped.
-        answer = alone.put("meanwhile", b"meanwhile", "health-sensitive")
-        made_anew = root.path.exists()
-        root.restore()
+        # The first records of two classes, one that hangs from the tenant's root and one from the region's: keys have to be made and wrapped.
+        newcomer = alone.served.client("newcomer", "operational")
+        elsewhere = bucket_of(newcomer, "roots")
+        writes = ((RootFile.of_tenant(alone.roots), lambda: alone.put("meanwhile", b"meanwhile", "health-sensitive"), alone.client, alone.bucket),
+                  (RootFile.of_region(alone.roots, "fr"), lambda: newcomer.put(elsewhere, "meanwhile", b"meanwhile"), newcomer, elsewhere))
+        told = []
+        for root, write, client, bucket in writes:
+            root.gone()
+            answer, made_anew = write(), root.path.exists()
+            root.restore()
+            told.append((root.path.name, answer, f"made anew: {made_anew}", client, bucket))
         alone.served.kill()  # nothing is in memory then
         alone.served.start()
-        alone.client.close()
+        for name, answer, made_anew, client, bucket in told:
+            client.close()
+            found = client.get(bucket, "meanwhile")
+            assert answer.status != 200 or found.body == b"meanwhile", (
+                f"{name}: acknowledged while it was gone ({made_anew}), and lost when it is back: {found}")
+            assert answer.status == 503 and made_anew == "made anew: False", (name, answer, made_anew)
         assert alone.client.get(alone.bucket, "before").body == b"before"
-        found = alone.client.get(alone.bucket, "meanwhile")
-        assert answer.status != 200 or found.body == b"meanwhile", (
-            f"acknowledged while its root was gone (a new one was made: {made_anew}), and lost when that is back: {found}")
-        assert answer.status == 503 and not made_anew, (answer, made_anew)
 
 
 @case(needs="own", limit_s=120)
