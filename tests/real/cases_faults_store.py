@@ -1,18 +1,19 @@
-"""A store that dies, freezes, cuts off, flips bits, fails: nothing acknowledged is lost, nothing wrong is ever answered.
+"""A store that dies, freezes, cuts off, flips bits, fails, or wants to be asked by another name: nothing acknowledged is lost, nothing wrong is
+ever answered.
 
 Each case works on two regions; the store of the first is in trouble, the second must not notice.
 """
 
+import secrets
 import signal
 import time
 
 import evidence
 from cases import case, note, seed_of
-from ledger import MIB, SMALL_MIX, Ledger
-from wire import noise
+from ledger import SMALL_MIX, recovered_in
+from wire import Client
 from world import Load, World, closing
 
-BLOB = 8 * MIB
 AMPLIFICATION_MAX = 1.3
 
 
@@ -146,3 +147,100 @@ def needed_of(liar):
         if seen.fault:
             failed[what] = seen.at
     return needed
+
+
+class StoreCredentials:
+    """Access key and secret of one side's store: in files that the proxy reads, and in the store that admits them."""
+
+    FILES = ("store-key-id", "store-secret")
+
+    def __init__(self, side):
+        self.side, self.number = side, 0
+        self.folder = side.served.data_dir
+        self.current = (side.store.access_key, side.store.secret_key)
+        overlay = self.folder / "overlay.toml"
+        text = overlay.read_text()
+        for variable, file in zip(("STORE_KEY_ID", "STORE_SECRET"), self.FILES):
+            assert f"env:{variable}" in text, text
+            text = text.replace(f"env:{variable}", f"file:{self.folder / file}")
+            del side.served.env[variable]
+        overlay.write_text(text)
+        self.write(self.current)
+
+    def write(self, pair):
+        for file, value in zip(self.FILES, pair):
+            (self.folder / f"{file}.new").write_text(value)
+            (self.folder / f"{file}.new").rename(self.folder / file)
+
+    def fresh(self):
+        self.number += 1
+        self.side.known_as.add(f"key{self.side.region}{self.number}")
+        return f"key{self.side.region}{self.number}", secrets.token_hex(20)
+
+    def admit(self, *pairs):
+        """Waits until the store does so: who is first is admitted, who was and is not any more is refused."""
+        self.side.weed.admit(self.side.region, *pairs)
+        gone = {self.current} - set(pairs)
+        for pair, statuses in ((pairs[0], (200,)), *((pair, (403,)) for pair in gone)):
+            asks = Client(self.side.store.endpoint, self.side.region, *pair)
+            deadline = time.monotonic() + 20
+            while (answer := asks.send("GET", "/")).status not in statuses:
+                assert time.monotonic() < deadline, (pair[0], answer)
+                time.sleep(0.01)
+            asks.close()
+
+    def settle(self, pair):
+        self.current = pair
+        self.side.store.access_key, self.side.store.secret_key = pair
+
+    def seen(self, pair):
+        return any(seen.credential == pair[0] for seen in self.side.liar.requests())
+
+    def until_seen(self, pair):
+        deadline = time.monotonic() + 20
+        while not self.seen(pair):
+            assert time.monotonic() < deadline, f"the store is not asked by {pair[0]}"
+            time.sleep(0.01)
+
+
+@case(needs="own", limit_s=600, evidence=True)
+def store_credentials_that_are_replaced_under_load_refuse_nothing():
+    """Three ways by turns: found by the proxy's own look, told by SIGHUP, and the old ones revoked as soon as the files are new."""
+    seed, rounds = seed_of("store-credentials"), evidence.length("TERROIR_STORE_CREDENTIALS", 3, 30)
+    credentials = {}
+    with World(seed, limits="reload-check-ms = 2000",
+               before_start=lambda side: credentials.__setitem__(side.region, StoreCredentials(side))) as world:
+        home, mine = world.home, credentials[world.home.region]
+        with Load(home, seed, mix=(*SMALL_MIX, "medium", "range")) as load, Load(world.abroad, seed, 1) as beside:
+            load.until("acknowledged", 30)
+            replaced = refused_there = 0
+            # A revoked pair that the proxy's own look has found before anybody used it shows nothing: then once more.
+            while replaced < rounds or (refused_there < rounds // 6 + 1 and replaced < rounds + 9):
+                old, new = mine.current, mine.fresh()
+                mine.admit(new, old)
+                mine.write(new)
+                way = replaced % 3 if replaced < rounds else 2
+                if way == 1:
+                    home.served.child.send_signal(signal.SIGHUP)
+                if way < 2:
+                    mine.until_seen(new)
+                    load.begun_anew()
+                mine.admit(new)
+                mine.settle(new)
+                load.until("acknowledged", 20)
+                assert mine.seen(new), "the store was never asked by the new key"
+                replaced += 1
+                refused_there = sum(seen.status == 403 for seen in home.liar.requests())
+            assert not load.ledger.counts["refused"] and not load.ledger.counts["broken"], load.ledger.codes
+            assert refused_there > rounds // 6, f"only {refused_there} requests met a revoked key: that way was not tried"
+            # The control: the files are obeyed, and the store does refuse who is not admitted.
+            mine.write((mine.current[0], "wrong"))
+            home.served.child.send_signal(signal.SIGHUP)
+            load.until("refused", 10)
+            mine.write(mine.current)
+            since = time.monotonic()
+            took = recovered_in(home.client, home.bucket, since)
+        _, checked, blobs = closing(world, load, beside)
+        told("store_credentials_that_are_replaced_under_load_refuse_nothing", "store's credentials replaced under load", seed, load, took,
+             replaced=replaced, refused_before_the_control=0, store_requests_refused_and_asked_again=refused_there, keys_checked=checked,
+             blobs_looked_at=blobs)

@@ -13,11 +13,13 @@ import time
 import urllib.error
 import urllib.request
 
+import evidence
 import ports
 import servers
 import tools
-from cases import case, fresh, note
-from wire import Answer, Client, noise
+from cases import case, fresh, note, seed_of
+from ledger import Ledger, Worker, patiently
+from wire import Answer, Broken, Client, noise
 
 TENANT = "lyon"
 PATIENCE_S = 60
@@ -57,7 +59,8 @@ tls = {{ certificate = "{self.home}/tls.crt", private-key = "file:{self.home}/tl
         from cryptography.x509.oid import NameOID
 
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "terroir tests")])
+        # A name of its own: who trusts several of one name finds only the first.
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"terroir tests {time.time_ns()}")])
         now = datetime.datetime.now(datetime.timezone.utc)
         made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
                 .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
@@ -67,11 +70,11 @@ tls = {{ certificate = "{self.home}/tls.crt", private-key = "file:{self.home}/tl
         pem = made.public_bytes(serialization.Encoding.PEM)
         secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
                                    serialization.NoEncryption())
+        with open(self.home / "trusted.pem", "ab") as trusted:
+            trusted.write(pem)
         for file, content in (("tls.crt", pem), ("tls.key", secret)):
             (self.home / (file + ".new")).write_bytes(content)
             (self.home / (file + ".new")).rename(self.home / file)
-        with open(self.home / "trusted.pem", "ab") as trusted:
-            trusted.write(pem)
         return made.public_bytes(serialization.Encoding.DER)
 
     def start(self):
@@ -120,22 +123,27 @@ tls = {{ certificate = "{self.home}/tls.crt", private-key = "file:{self.home}/tl
             self.child.wait()
 
 
-class Gone(Exception):
-    """Nobody listens any more: nothing was asked."""
+class Gone(Broken):
+    """Nobody listens: nothing was asked."""
 
 
-class Lost(Exception):
+class Lost(Broken):
     """A request was sent, and there was no answer."""
 
 
 class Strict(Client):
-    """Follows the protocol (honours `Connection: close`) and repeats nothing: what was sent must be answered."""
+    """Follows the protocol (honours `Connection: close`) and repeats nothing: what was sent must be answered, or is in `lost`."""
 
     def __init__(self, endpoint, keys, trusted):
         super().__init__(endpoint, "fr", *keys)
-        self.trusted = trusted
+        self.trusted, self.lost = trusted, []
+        self.anew, self.renewed = threading.Event(), 0
 
     def connection(self):
+        if self.anew.is_set():
+            self.anew.clear()
+            self.renewed += 1
+            self.close()
         if getattr(self.local, "connection", None) is None:
             context = ssl.create_default_context(cafile=str(self.trusted))
             made = http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE_S, context=context)
@@ -159,70 +167,82 @@ class Strict(Client):
             body = reply.read()
         except (http.client.HTTPException, OSError) as error:
             self.close()
-            raise Lost(f"{method}: {type(error).__name__} {error}") from error
+            self.lost.append(f"{method}: {type(error).__name__} {error}")
+            raise Lost(self.lost[-1]) from error
         if reply.will_close:
             self.close()
         return Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, body)
 
 
+# Small ones: the time of a case is to go into requests that meet its event.
+MIX = ("small", "small", "medium", "conditional", "read", "read", "read", "range", "delete")
+
+
 class Load:
-    """Clients that put and get as fast as they can, until nobody listens or they are told to stop."""
+    """Six clients of ours and two of boto3 that work as fast as they can, also while nobody listens, until they are told to stop."""
 
-    def __init__(self, server, keys, bucket):
-        self.server, self.keys, self.bucket = server, keys, bucket
-        self.halt, self.answered, self.lost = threading.Event(), 0, []
-        self.lock = threading.Lock()
-        self.threads = [threading.Thread(target=self.run, args=(work, number), daemon=True)
-                        for number, work in enumerate([self.wire] * 6 + [self.boto3] * 2)]
-        for thread in self.threads:
+    def __init__(self, server, keys, bucket, seed, mix=MIX):
+        self.server, self.keys, self.bucket, self.ledger, self.lost = server, keys, bucket, Ledger(), []
+        self.halt, self.lock, self.chance_seed = threading.Event(), threading.Lock(), seed
+        self.workers = [Worker(number, server.client(keys), bucket, self.ledger, seed, mix, pause_s=0.01) for number in range(6)]
+        self.others = [threading.Thread(target=self.boto3, args=(number,), daemon=True) for number in range(2)]
+
+    def __enter__(self):
+        for thread in (*self.workers, *self.others):
             thread.start()
+        return self
 
-    def run(self, work, number):
-        try:
-            work(number)
-        except Gone:
-            pass
-        except Exception as error:
-            with self.lock:
-                self.lost.append(f"{type(error).__name__} {error}")
+    def __exit__(self, *exception):
+        self.halt.set()
+        for worker in self.workers:
+            worker.halt.set()
+        for thread in (*self.workers, *self.others):
+            thread.join(PATIENCE_S)
+        if exception[0] is None:
+            assert not any(thread.is_alive() for thread in (*self.workers, *self.others)), "a client hangs"
+            self.check()
 
-    def done(self, answer_is_right, what):
-        with self.lock:
-            self.answered += 1
-            if not answer_is_right:
-                self.lost.append(f"wrong: {what}")
-
-    def wire(self, number):
-        client, body = self.server.client(self.keys), noise(f"load-{number}", 3_000 + 40_000 * (number % 2))
-        while not self.halt.is_set():
-            put = client.put(self.bucket, f"w{number}", body)
-            self.done(put.status == 200, put)
-            got = client.get(self.bucket, f"w{number}")
-            self.done(got.status == 200 and got.body == body, got)
+    def check(self):
+        """Nothing that was sent went without its answer, and no answer was a refusal."""
+        lost = self.lost + [lost for worker in self.workers for lost in worker.client.lost]
+        lost += [worker.fault for worker in self.workers if worker.fault]
+        assert not lost, lost
+        assert not self.ledger.counts["refused"], self.ledger.codes
+        self.ledger.clean()
 
     def boto3(self, number):
         import botocore.exceptions
 
-        client = self.server.client(self.keys)
-        s3 = boto3_strict(client, self.server.home / "trusted.pem")
-        body = noise(f"boto-{number}", 20_000)
+        s3 = boto3_strict(self.server.client(self.keys), self.server.home / "trusted.pem")
+        key, turn = self.ledger.key(self.bucket, f"boto3-{number}"), 0
         while not self.halt.is_set():
+            seed, turn = f"{self.chance_seed}-boto3-{number}-{turn}", turn + 1
             try:
-                s3.put_object(Bucket=self.bucket, Key=f"b{number}", Body=body)
-                self.done(s3.get_object(Bucket=self.bucket, Key=f"b{number}")["Body"].read() == body, "boto3")
-            except (botocore.exceptions.EndpointConnectionError, botocore.exceptions.SSLError) as error:
-                raise Gone from error  # not connected: nothing was asked
+                self.ledger.add("operations")
+                state = key.trying(seed, 20_000)
+                key.possible = key.possible | {state}
+                s3.put_object(Bucket=self.bucket, Key=key.name, Body=noise(seed, 20_000))
+                key.possible = {state}
+                self.ledger.add("acknowledged")
+                self.ledger.add("operations")
+                body = s3.get_object(Bucket=self.bucket, Key=key.name)["Body"].read()
+                self.ledger.add("acknowledged")
+                self.ledger.judge(key, Answer(200, {}, body))
+            except (botocore.exceptions.EndpointConnectionError, botocore.exceptions.SSLError):
+                self.ledger.add("broken")  # not connected: nothing was asked
+                self.halt.wait(0.02)
+            except Exception as error:
+                with self.lock:
+                    self.lost.append(f"boto3: {type(error).__name__} {error}")
+                return
 
-    def until(self, answered):
-        deadline = time.monotonic() + PATIENCE_S
-        while self.answered < answered:
-            assert not self.lost and time.monotonic() < deadline, (self.answered, self.lost)
+    def until(self, acknowledged):
+        """Waits for so many more."""
+        goal, deadline = self.ledger.counts["acknowledged"] + acknowledged, time.monotonic() + PATIENCE_S
+        while self.ledger.counts["acknowledged"] < goal:
+            self.check()
+            assert time.monotonic() < deadline, self.ledger.counts
             time.sleep(0.02)
-
-    def join(self):
-        for thread in self.threads:
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive(), "a client hangs"
 
 
 def boto3_strict(client, trusted):
@@ -241,79 +261,102 @@ def bucket_at(server, keys):
     return bucket
 
 
-@case(needs="own", alone=True)
+def told(name, fault, load, seed, checked, recovery_s=None, **facts):
+    evidence.row(name, fault, load.ledger, seed, None, recovery_s, unasked=("abroad",), **facts, keys_checked=checked)
+    counts = load.ledger.counts
+    note(f"{counts['operations']} operations, {counts['acknowledged']} acknowledged, 0 of those that were sent lost, {facts}")
+
+
+@case(needs="own", alone=True, limit_s=900, evidence=True)
 def sigterm_under_load_over_tls_fails_no_request():
-    """Ten times: SIGTERM while eight clients ask as fast as they can, one second of notice, then a drain."""
+    """Again and again: SIGTERM while eight clients ask as fast as they can, one second of notice, a drain, and a new process."""
+    seed, rounds = seed_of("sigterm"), evidence.length("TERROIR_DRAINS", 6, 50)
     with servers.Scratch() as folder, Secure(folder / "tls", "drain-notice-ms = 1000") as server:
-        server.start()
-        server.child.terminate()
-        assert server.child.wait(PATIENCE_S) == 0, server.log.read_text()
-        keys = server.credential()
-        bucket, answered = None, 0
-        for round_ in range(10):
-            server.start()
-            bucket = bucket or bucket_at(server, keys)
-            load = Load(server, keys, bucket)
-            load.until(60 + 7 * round_)
-            server.child.send_signal(signal.SIGTERM)
-            asked = time.monotonic()
-            while (said := server.said("/ready"))[0] == 200:
-                assert time.monotonic() - asked < 10, "a drain that nobody is told of"
-            assert said[0] == 503 and "draining" in said[1], said
-            assert server.said("/live")[0] == 200
-            load.join()
-            assert server.child.wait(PATIENCE_S) == 0, server.log.read_text()
-            assert not load.lost, (round_, load.lost)
-            answered += load.answered
-        note(f"10 drains, {answered} requests answered, 0 lost")
+        keys = with_a_tenant(server)
+        bucket, downs, drains = bucket_at(server, keys), [], []
+        with Load(server, keys, bucket, seed) as load:
+            for round_ in range(rounds):
+                load.until(60 + 7 * (round_ % 10))
+                server.child.send_signal(signal.SIGTERM)
+                asked = time.monotonic()
+                while (said := server.said("/ready"))[0] == 200:
+                    assert time.monotonic() - asked < 10, "a drain that nobody is told of"
+                assert said[0] == 503 and "draining" in said[1], said
+                assert server.said("/live")[0] == 200
+                assert server.child.wait(PATIENCE_S) == 0, server.log.read_text()
+                drains.append(time.monotonic() - asked)
+                ended = time.monotonic()
+                server.start()
+                again = server.client(keys)
+                patiently(again, "get", bucket, "boto3-0")
+                again.close()
+                downs.append(time.monotonic() - ended)
+        checked = load.ledger.verify(server.client(keys), bucket)
+        load.ledger.clean()
+        told("sigterm_under_load_over_tls_fails_no_request", "SIGTERM under load over TLS, a supervisor starts the process again", load, seed,
+             checked, sorted(downs)[rounds // 2], drains=rounds, requests_sent_and_not_answered=0,
+             longest_from_signal_to_end_s=f"{max(drains):.1f}")
 
 
-@case(needs="own", alone=True)
+@case(needs="own", alone=True, limit_s=600, evidence=True)
 def a_new_certificate_under_load_fails_no_request():
-    """Five pairs, each renamed over the one before: two are found by the server's own look, three by SIGHUP; then a broken one."""
+    """Pairs, each renamed over the one before, found by the server's own look or told by SIGHUP by turns; then a broken one."""
+    seed, rounds = seed_of("certificates"), evidence.length("TERROIR_CERTIFICATES", 5, 40)
     with servers.Scratch() as folder, Secure(folder / "tls", "reload-check-ms = 500") as server:
-        server.start()
-        server.child.terminate()
-        assert server.child.wait(PATIENCE_S) == 0
-        keys = server.credential()
-        server.start()
-        bucket = bucket_at(server, keys)
-        load = Load(server, keys, bucket)
-        load.until(40)
-        for round_ in range(5):
-            pair = server.certify()
-            if round_ >= 2:
-                server.child.send_signal(signal.SIGHUP)
+        keys = with_a_tenant(server)
+        bucket, shown_in = bucket_at(server, keys), []
+        with Load(server, keys, bucket, seed) as load:
+            load.until(40)
+            for round_ in range(rounds):
+                pair = server.certify()
+                renamed = time.monotonic()
+                if round_ % 2:
+                    server.child.send_signal(signal.SIGHUP)
+                while shown(server) != pair:
+                    assert time.monotonic() < renamed + PATIENCE_S, "the new certificate is not shown"
+                    time.sleep(0.02)
+                shown_in.append(time.monotonic() - renamed)
+                # Half of the clients connect anew, so that requests meet the new pair; the others' connections go on.
+                for worker in load.workers[::2]:
+                    worker.client.anew.set()
+                load.until(20)
+            (server.home / "tls.crt").write_text("no certificate")
+            server.child.send_signal(signal.SIGHUP)
             deadline = time.monotonic() + PATIENCE_S
-            while ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("localhost", server.base))) != pair:
-                assert time.monotonic() < deadline, "the new certificate is not shown"
+            while "terroir_certificate_reloads_failed_total 0" in server.said("/metrics")[1]:
+                assert time.monotonic() < deadline
                 time.sleep(0.02)
-            load.until(load.answered + 20)
-        (server.home / "tls.crt").write_text("no certificate")
-        server.child.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + PATIENCE_S
-        while "terroir_certificate_reloads_failed_total 0" in server.said("/metrics")[1]:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        assert ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("localhost", server.base))) == pair
-        load.until(load.answered + 20)
-        load.halt.set()
-        load.join()
-        assert not load.lost, load.lost
+            assert shown(server) == pair
+            load.until(20)
+        checked = load.ledger.verify(server.client(keys), bucket)
+        load.check()
+        assert not load.ledger.counts["broken"], load.ledger.codes
         page = server.said("/metrics")[1]
         end = int(next(line for line in page.splitlines() if line.startswith("terroir_certificate_not_after_seconds ")).split()[1])
         assert 86_400 < end - time.time() < 3 * 86_400, end
-        note(f"5 certificates, {load.answered} requests answered, 0 lost")
+        told("a_new_certificate_under_load_fails_no_request", "certificate and its key replaced under load", load, seed, checked, pairs=rounds,
+             broken_pairs_not_taken=1, connected_anew=sum(worker.client.renewed for worker in load.workers),
+             longest_until_shown_s=f"{max(shown_in):.1f}")
+
+
+def with_a_tenant(server):
+    """A served region; the keys of a tenant that its process knows from its first moment."""
+    server.start()
+    server.child.terminate()
+    assert server.child.wait(PATIENCE_S) == 0, server.log.read_text()
+    keys = server.credential()
+    server.start()
+    return keys
+
+
+def shown(server):
+    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("localhost", server.base)))
 
 
 @case(needs="own")
 def real_clients_speak_http2():
     with servers.Scratch() as folder, Secure(folder / "tls") as server:
-        server.start()
-        server.child.terminate()
-        assert server.child.wait(PATIENCE_S) == 0
-        keys = server.credential()
-        server.start()
+        keys = with_a_tenant(server)
         client, bucket = server.client(keys), bucket_at(server, keys)
         source, back = folder / "in", folder / "back"
         source.mkdir()

@@ -126,13 +126,16 @@ class Worker(threading.Thread):
         self.keys, self.until_broken, self.pause_s = keys, until_broken, pause_s
         self.halt = threading.Event()
         self.in_flight, self.fault = False, None
+        self.finished = 0
         client.twice = False
 
     def run(self):
         try:
             while not self.halt.is_set():
                 key = self.ledger.key(self.bucket, f"w{self.number}/k{self.chance.randrange(self.keys)}")
-                if not self.one(key, self.chance.choice(self.mix)) and self.until_broken:
+                answered = self.one(key, self.chance.choice(self.mix))
+                self.finished += 1
+                if not answered and self.until_broken:
                     return
         except Exception as error:  # of the harness: the case must not take it for silence
             self.fault = error

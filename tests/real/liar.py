@@ -33,7 +33,7 @@ class Seen:
 
     def __init__(self, method, path, headers, fault):
         self.method, self.path, self.headers, self.fault = method, path, headers, fault
-        self.at = time.monotonic()
+        self.at, self.status = time.monotonic(), None  # the status: of the store's own answer, if it was asked
 
     @property
     def credential(self):
@@ -127,8 +127,9 @@ class Liar:
                 first, headers, raw = read_head(reader)
                 method, path, _ = first.split(" ", 2)
                 fault = self.rule(method, path, headers) if self.rule else None
+                seen = Seen(method, path, headers, fault)
                 with self.lock:
-                    self.seen.append(Seen(method, path, headers, fault))
+                    self.seen.append(seen)
                 if headers.get("expect", "").lower() == "100-continue":
                     inbound.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = read_body(reader, headers, to_end=False)
@@ -142,7 +143,7 @@ class Liar:
                     body = self.flipped(body)
                 if upstream is None:
                     upstream = Upstream(self.to)
-                if not self.answer(inbound, upstream, method, raw, body, fault):
+                if not self.answer(inbound, upstream, seen, raw, body):
                     return
         except (Ended, OSError, ValueError):
             pass
@@ -154,9 +155,11 @@ class Liar:
             if upstream and upstream.sock:
                 slam(upstream.sock, gently=True)
 
-    def answer(self, inbound, upstream, method, raw, body, fault):
+    def answer(self, inbound, upstream, seen, raw, body):
         """Forwards and passes the answer back as the fault says; False ends the connection."""
+        method, fault = seen.method, seen.fault
         first, headers, head, content = upstream.exchange(method, raw, body)
+        seen.status = int(first.split(" ")[1])
         kind = fault.kind if fault else None
         if kind == "error-after":
             inbound.sendall(refusal(fault.status, method))

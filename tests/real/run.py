@@ -20,17 +20,20 @@ import cases_clients  # noqa: F401
 import cases_corruption  # noqa: F401
 import cases_faults_host  # noqa: F401
 import cases_faults_index  # noqa: F401
+import cases_faults_keys  # noqa: F401
 import cases_faults_kill  # noqa: F401
 import cases_faults_store  # noqa: F401
 import cases_kill  # noqa: F401
 import cases_linear  # noqa: F401
 import cases_markers  # noqa: F401
+import cases_mutations  # noqa: F401
 import cases_netns  # noqa: F401
 import cases_objects  # noqa: F401
 import cases_process  # noqa: F401
 import cases_ranges  # noqa: F401
 import cases_residency  # noqa: F401
 import cases_scrub  # noqa: F401
+import cases_slow  # noqa: F401
 import cases_store  # noqa: F401
 import cases_wire  # noqa: F401
 import evidence

@@ -4,11 +4,15 @@
 """
 
 import base64
+import concurrent.futures
+import hashlib
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import cases_kill
@@ -17,6 +21,12 @@ import evidence
 import ledger
 import liar
 import linear
+import mutations_body
+import mutations_head
+import mutations_name
+import mutations_proof
+import mutations_xml
+import roots
 import wire
 import world
 from scan import Scan, forms
@@ -200,6 +210,104 @@ class Lying(unittest.TestCase):
         self.assertEqual((status, body), (200, whole))
         self.assertNotEqual(got, [b"body"])
         self.assertEqual(self.exchange(liar.Fault("freeze", hold_s=0.1))[0], None)
+
+
+class Slowing(unittest.TestCase):
+    """A root's file is changed, slowed and brought back as it was."""
+
+    TEXT = "terroir-root-key 1\nroot fr.00112233445566778899aabbccddeeff\nstate enabled\nversion 1 1795458123045 " + "ab" * 32 + "\n"
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = pathlib.Path(self.folder.name, "root-fr.00112233445566778899aabbccddeeff.key")
+        self.path.write_text(self.TEXT + f"digest {hashlib.sha256(self.TEXT.encode()).hexdigest()}\n")
+        self.root = roots.RootFile.of_tenant(self.path.parent)
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def test_what_is_made_is_in_the_documented_form(self):
+        self.assertEqual(self.root.made_of("enabled", self.root.versions()), self.root.whole)
+        self.assertEqual(self.root.rotate(), 2)
+        lines = self.path.read_text().splitlines()
+        self.assertEqual([line.split()[:2] for line in lines[3:5]], [["version", "1"], ["version", "2"]])
+        self.assertEqual(lines[-1], "digest " + hashlib.sha256("".join(line + "\n" for line in lines[:-1]).encode()).hexdigest())
+
+    def test_each_denial_changes_the_file_and_each_is_undone(self):
+        from cases_faults_keys import DENIALS
+
+        whole = self.path.read_text()
+        for denial in DENIALS:
+            getattr(self.root, denial)()
+            left = self.path.exists() and (self.path.read_text(), self.path.stat().st_mode & 0o777)
+            self.assertNotEqual(left, (whole, 0o600), denial)
+            self.root.restore()
+            self.assertEqual((self.path.read_text(), self.path.stat().st_mode & 0o777), (whole, 0o600))
+
+    def test_each_reader_of_a_slow_file_gets_all_of_it_and_of_a_silent_one_nothing_until_it_speaks(self):
+        whole = self.path.read_text()
+        with roots.SlowRoot(self.root, 0.2) as slow:
+            with concurrent.futures.ThreadPoolExecutor(4) as readers:
+                began = time.monotonic()
+                self.assertEqual(readers.submit(self.path.read_text).result(20), whole)
+                self.assertGreaterEqual(time.monotonic() - began, 0.2)
+                slow.silent.set()
+                waiting = readers.submit(self.path.read_text)
+                with self.assertRaises(concurrent.futures.TimeoutError):
+                    waiting.result(0.5)
+                slow.silent.clear()
+                self.assertEqual(waiting.result(20), whole)
+        self.assertEqual((slow.asked, slow.answered), (2, 2))
+        self.assertTrue(self.path.is_file())
+        self.assertEqual(self.path.read_text(), whole)
+
+
+class Mutating(unittest.TestCase):
+    """A mutation is wrong, and only what it says is."""
+
+    CLIENT = wire.Client("http://127.0.0.1:1", "fr", "ABCDEFGHIJKLMNOPQRST", "s" * 40)
+
+    def test_ranges_that_are_mutated_ask_for_no_part_and_right_ones_do(self):
+        data = b"x" * 500
+        family = mutations_name.Ranges(self.CLIENT, "b", random.Random(1), "k", len(data))
+        for _ in range(3_000):
+            text, _ = family.mutated()
+            self.assertNotEqual(cases_ranges.model(text, data)[0], 206, text)
+            self.assertEqual(cases_ranges.model(family.right(), data)[0], 206)
+
+    def test_a_framed_body_is_parsed_into_what_makes_it_again(self):
+        family = mutations_body.Chunked(self.CLIENT, "b", random.Random(2))
+        for _ in range(30):
+            request, chunks, rest = family.made("k")
+            self.assertGreater(len(chunks), 3)
+            again, rest_again = mutations_body.parsed(family.finish(request, chunks, rest).body)
+            self.assertEqual((again, rest_again), (chunks, rest))
+
+    def test_every_mutation_of_a_proof_and_of_a_document_differs_from_what_it_was(self):
+        chance = random.Random(3)
+        proofs = mutations_proof.Signatures(self.CLIENT, "bucket", chance)
+        for name in (name for name in dir(proofs) if name.startswith("bad_")):
+            for _ in range(20):
+                request = proofs.presigned() if name.startswith("bad_url_") else proofs.get()
+                before = request.bytes()
+                self.assertNotEqual(getattr(proofs, name)(request).bytes(), before, name)
+        documents = mutations_xml.Documents(self.CLIENT, "bucket", chance, "u", ['"' + "ab" * 16 + '"', '"' + "cd" * 16 + '"'], ["k1", "k2"], "fresh")
+        for root in ("complete", "delete", "create"):
+            text = getattr(documents, root)()
+            for name in (name for name in dir(documents) if name.startswith(("bad_", f"{root}_"))):
+                for _ in range(20):
+                    self.assertNotEqual(getattr(documents, name)(text), text, (root, name))
+
+    def test_no_way_to_be_wrong_is_left_out_of_an_ordinary_run(self):
+        from cases_mutations import EACH
+
+        chance, tags = random.Random(4), ['"' + "ab" * 16 + '"', '"' + "cd" * 16 + '"']
+        for family in (mutations_proof.Signatures(self.CLIENT, "bucket", chance), mutations_body.Chunked(self.CLIENT, "bucket", chance),
+                       mutations_head.Headers(self.CLIENT, "bucket", chance), mutations_name.Keys(self.CLIENT, "bucket", chance, "absent"),
+                       mutations_xml.Documents(self.CLIENT, "bucket", chance, "u", tags, ["k1", "k2"], "fresh")):
+            met = {family.mutated()[0] for _ in range(EACH)}
+            self.assertEqual(len(met), len(family.deck.things), type(family))
+            self.assertGreater(len(met), 8, type(family))
 
 
 class Judging(unittest.TestCase):

@@ -131,6 +131,7 @@ class SeaweedFs:
     """Independent SeaweedFS processes, one for each region: stores for the product, or posing as it to prove the harness."""
 
     kind = "seaweedfs"
+    NAMES = 2  # that `admit` can give credentials to
 
     def __init__(self, data_dir, regions=("fr", "us"), address="127.0.0.1", s3_port=None, prefix=()):
         """`address`, `s3_port` and a command's `prefix`: for a network namespace, where ports are free."""
@@ -152,6 +153,18 @@ class SeaweedFs:
             self.children.append(self.spawned(*self.commands[-1]))
             self.endpoints[region] = f"http://{self.address}:{self.s3_port or base + 3}"
         return self.wait_until_ready()
+
+    def admit(self, region, *pairs):
+        """From now on (within moments: ask it) these pairs of access key and secret, and no others."""
+        # It forgets what a name had and has no more, but no name: so there are always as many.
+        pairs = [*pairs, *[(f"nobody{number}", os.urandom(20).hex()) for number in range(self.NAMES - len(pairs))]]
+        identities = [{"name": "t" if not number else f"t{number}", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": ["Admin"]}
+                      for number, (key, secret) in enumerate(pairs)]
+        for child, (home, _) in zip(self.children, self.commands):
+            if home.name == region:
+                (home / "s3.json.new").write_text(json.dumps({"identities": identities}))
+                (home / "s3.json.new").rename(home / "s3.json")
+                child.send_signal(signal.SIGHUP)
 
     def spawned(self, home, command):
         with open(home / "log", "ab") as log:

@@ -26,6 +26,7 @@ class Side:
         self.liar = Liar(self.store.port, seed=seed)
         self.served = Served(folder / f"proxy-{region}", self.store, self.liar.port, region=region, limits=limits)
         self.state = self.served.data_dir / "state"
+        self.known_as = {self.store.access_key}  # at its own store; a rotation adds
 
     def begin(self):
         self.served.start()
@@ -82,9 +83,8 @@ class World:
             looked += count
             for stray in strays:
                 ledger.add("abroad", stray)
-            known = {side.store.access_key}
             for seen in side.liar.requests():
-                if seen.credential not in known:
+                if seen.credential not in side.known_as:
                     ledger.add("abroad", f"a request of {seen.credential or 'nobody'} at the store of {side.region}")
         self.control()
         for side in self.sides:
@@ -161,6 +161,13 @@ class Load:
         goal, deadline = self.ledger.counts[what] + count, time.monotonic() + within_s
         while self.ledger.counts[what] < goal:
             assert time.monotonic() < deadline, f"only {self.ledger.counts} after {within_s} s"
+            time.sleep(0.02)
+
+    def begun_anew(self, within_s=120):
+        """Waits until every operation that is under way now is over, and the one after it: what comes then began later."""
+        goals, deadline = [(worker, worker.finished + 2) for worker in self.workers], time.monotonic() + within_s
+        while any(worker.finished < goal for worker, goal in goals):
+            assert time.monotonic() < deadline, f"a worker has no answer after {within_s} s"
             time.sleep(0.02)
 
 
