@@ -70,6 +70,11 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
+    /// The same failure, told after `what`.
+    pub(super) fn told_after(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     pub(super) fn because(code: u8, error: &dyn std::error::Error) -> Self {
         Self { code, message: event::chain(error) }
     }

@@ -16,7 +16,7 @@ async fn a_disabled_key_is_refused_within_five_seconds_and_a_rotated_one_works_b
     let world = World::of(&Setup { store: Embedded::Memory, ..Setup::default() }).await;
     let clinic = world.tenant("fr", "clinic", "personal").await;
     let registry = world.app.site("fr").registry();
-    let rotated = registry.rotate_credential(&clinic.credential.key_id, false).await.unwrap();
+    let rotated = registry.rotate_credential(&clinic.credential.key_id, false).await.unwrap().new;
     let new = world.app.client("fr", &rotated);
     let begun = Instant::now();
     until("the new key to be known", async || new.list_buckets().send().await.ok()).await;
@@ -112,7 +112,7 @@ async fn a_secret_is_in_no_file_and_a_key_id_is() {
     let clinic = world.tenant("fr", "clinic", "health").await;
     put(&clinic.s3, "clinic", "a", b"x").await;
     let registry = world.app.site("fr").registry();
-    let rotated = registry.rotate_credential(&clinic.credential.key_id, true).await.unwrap();
+    let rotated = registry.rotate_credential(&clinic.credential.key_id, true).await.unwrap().new;
     for secret in [&clinic.credential.secret, &rotated.secret] {
         let secret = secret.expose();
         assert_eq!(anywhere(world.dir.path(), secret.as_bytes()), None);
