@@ -145,6 +145,11 @@ pub(super) fn removal_horizon(parts: &SiteParts) -> Duration {
     Duration::from_secs(parts.scrub.restore_horizon_s.max(parts.limits.reclaim_delay_s))
 }
 
+/// How long a write may take: its first blobs must not be removed as unknown before its last is committed.
+fn write_max(parts: &SiteParts) -> Duration {
+    removal_horizon(parts) / 2
+}
+
 /// One region's budget of memory for bodies: its part of the process's, so that requests that hang on one region's store hold
 /// nothing that another's need.
 fn memory(parts: &SiteParts) -> Memory {
@@ -208,7 +213,7 @@ impl Site {
                 blob_bytes_max: parts.limits.blob_bytes_max,
                 uploads_in_flight_max: UPLOADS_IN_FLIGHT_MAX,
                 reclaim_delay: Duration::from_secs(parts.limits.reclaim_delay_s),
-                write_max: removal_horizon(&parts) / 2,
+                write_max: write_max(&parts),
             },
         });
         let watch = directory.watch();
@@ -444,7 +449,10 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),
     };
-    let settings = RingSettings::new(parts.environment.clone(), parts.region.id.clone());
+    let settings = RingSettings {
+        write_max: write_max(parts),
+        ..RingSettings::new(parts.environment.clone(), parts.region.id.clone())
+    };
     Ok(Ring::open(ring_parts, settings, &[]).await?)
 }
 

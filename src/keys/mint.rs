@@ -21,7 +21,7 @@ const PAGE: u32 = 200;
 #[derive(Clone, Debug)]
 pub(super) struct Mint {
     pub(super) parts: RingParts,
-    settings: Arc<RingSettings>,
+    pub(super) settings: Arc<RingSettings>,
     scope: Arc<(Environment, RegionId)>,
 }
 
