@@ -357,6 +357,9 @@ async fn tenants_and_credentials_are_made_listed_and_disabled_and_the_log_has_it
     ] {
         assert!(text.contains(operation), "{operation}");
     }
+    for listing in ["tenant.list", "tenant.show", "credential.list", "credential.show"] {
+        assert!(!text.contains(listing), "{listing} concerns no record and changes nothing");
+    }
     // The third is of the rotation that was refused.
     let made = recorded(&installed, "credential.create");
     assert_eq!(made[..2], [key, successor], "the record names the key it made");
