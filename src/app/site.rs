@@ -23,6 +23,7 @@ use crate::telemetry::{Metrics, event};
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
 use crate::vault::{Classes, Memory, MemoryLimits, Treatment, Vault, VaultError, VaultParts, VaultSettings};
 
+use super::canaries::{self, CanaryError, read_canaries};
 use super::{Between, store};
 
 /// Purposes of the audit log's keys. They come from the first epoch for ever: a chain must verify across rotations.
@@ -119,6 +120,9 @@ pub enum SiteError {
     /// The key store.
     #[error("the key store does not open")]
     KeyStore(#[from] StoreError),
+    /// The canaries of other fleets.
+    #[error("the canaries of other regions cannot be had")]
+    Canaries(#[from] CanaryError),
     /// The keys.
     #[error("the keys do not open")]
     Keys(#[from] KeysError),
@@ -172,6 +176,7 @@ impl Site {
         let budget = i64::try_from(memory_bytes(&parts)).unwrap_or(i64::MAX);
         parts.metrics.memory_limit_bytes().set(budget);
         let ring = open_ring(&parts).await?;
+        canaries::write(&parts.settings.state_dir, ring.canary());
         let keys = audit_keys(&ring).await?;
         let mut index = open_index(&parts).await?;
         let log = open_log(&parts, keys).await?;
@@ -453,7 +458,8 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
         write_max: write_max(parts),
         ..RingSettings::new(parts.environment.clone(), parts.region.id.clone())
     };
-    Ok(Ring::open(ring_parts, settings, &[]).await?)
+    let foreign = parts.settings.foreign_canaries.as_deref().map_or(Ok(Vec::new()), read_canaries)?;
+    Ok(Ring::open(ring_parts, settings, &foreign).await?)
 }
 
 /// The connection URL that a secret holds, if it leads where the region file says.

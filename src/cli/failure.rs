@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::app::{SiteError, StartError};
 use crate::blobs::{ErrorKind, ProbeError};
+use crate::keys::KeysError;
 use crate::telemetry::event;
 use crate::tenants::TenantsError;
 
@@ -104,7 +105,11 @@ impl From<SiteError> for Failure {
             SiteError::Probe(probe) => of_probe(probe),
             SiteError::SecretsChanging => TEMPORARY,
             SiteError::Entropy(_) => OS,
-            SiteError::Secret(_) | SiteError::Address { .. } | SiteError::Refused(_) => CONFIG,
+            SiteError::Secret(_)
+            | SiteError::Address { .. }
+            | SiteError::Refused(_)
+            | SiteError::Canaries(_)
+            | SiteError::Keys(KeysError::Canary(_)) => CONFIG,
             SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => UNAVAILABLE,
             SiteError::Audit(_) | SiteError::RootFile(_) | SiteError::Tenants(_) | SiteError::Vault(_) => {
                 FAILED

@@ -175,6 +175,11 @@ impl Ring {
         self.newest.sweep();
     }
 
+    /// Refuses if another fleet's canary opens, as [`Ring::open`] does.
+    pub async fn refuse_foreign(&self, other: &Canary) -> Result<(), KeysError> {
+        canary::refuse_if_it_opens(&*self.mint.parts.kms, &self.mint.settings, other).await
+    }
+
     /// This fleet's canary, for the settings of the others.
     pub fn canary(&self) -> &Canary {
         &self.canary

@@ -12,6 +12,9 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use serde_json::Value;
 use sqlx::ConnectOptions;
 use tempfile::TempDir;
+use terroir::keys::testing::MemoryKeyStore;
+use terroir::keys::{LocalFileKms, Ring, RingParts, RingSettings};
+use terroir::model::{SystemClock, SystemEntropy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -403,6 +406,53 @@ async fn a_rotation_that_cannot_disable_the_old_key_shows_the_new_secret_and_say
     installed.client("http", &second).list_buckets().send().await.expect("the new key works");
     server.terminate();
     assert_eq!(server.ended().await, 0, "{}", installed.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_can_open_another_ones_canary_does_not_start() {
+    let installed = Installation::begun().await;
+    let own = installed.state().join("tests.fr.canary");
+    assert!(std::fs::read_to_string(&own).unwrap().starts_with("terroir-canary-1:tests:fr:"));
+    let folder = installed.dir.path().join("canaries");
+    std::fs::create_dir(&folder).unwrap();
+    let config = installed.dir.path().join("canaries.toml");
+    let set = format!("[region.fr]\nforeign-canaries = \"{}\"\n", folder.display());
+    let settings = std::fs::read_to_string(installed.config()).unwrap();
+    std::fs::write(&config, settings.replace("[region.fr]\n", &set)).unwrap();
+    let config = config.display().to_string();
+    let serve = || terroir(&["serve", "--config", &config, "--region", "fr"]);
+    let check = || terroir(&["check", "--config", &config]);
+    let list = || terroir(&["tenant", "list", "--config", &config, "--region", "fr"]);
+    for verb in [&serve as &dyn Fn() -> Output, &check, &list] {
+        let output = verb();
+        assert_eq!(code(&output), 78, "nothing to compare with is not a check: {}", said(&output));
+    }
+    // Its own is passed over, and that of a fleet with other roots does not open.
+    std::fs::copy(&own, folder.join("fr.canary")).unwrap();
+    let strangers = TempDir::new().unwrap();
+    std::fs::write(folder.join("us.canary"), canary(strangers.path(), "tests", "us").await).unwrap();
+    assert_eq!(code(&list()), 0, "{}", said(&list()));
+    assert_eq!(code(&check()), 0, "{}", said(&check()));
+    // The mistake: production has the same roots.
+    let production = canary(&installed.state().join("keys/roots"), "prod", "fr").await;
+    std::fs::write(folder.join("prod.canary"), production).unwrap();
+    for verb in [&serve as &dyn Fn() -> Output, &list] {
+        let output = verb();
+        assert_eq!(code(&output), 78, "{}", said(&output));
+        assert!(said(&output).contains("canary"), "{}", said(&output));
+    }
+    std::fs::write(folder.join("prod.canary"), "terroir-canary-1:cut off").unwrap();
+    assert_eq!(code(&check()), 78, "{}", said(&check()));
+}
+
+/// The canary of a fleet with the root keys in `roots`.
+async fn canary(roots: &Path, environment: &str, region: &str) -> String {
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let kms =
+        LocalFileKms::open(roots.to_owned(), region.to_owned(), clock.clone(), entropy.clone()).unwrap();
+    let parts = RingParts { kms: Arc::new(kms), store: Arc::new(MemoryKeyStore::new()), clock, entropy };
+    let settings = RingSettings::new(environment.parse().unwrap(), region.parse().unwrap());
+    Ring::open(parts, settings, &[]).await.unwrap().canary().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
