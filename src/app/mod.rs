@@ -1,5 +1,6 @@
 //! The application: settings and parts in, running listeners out. The only module that knows every other.
 
+mod canaries;
 mod control;
 mod housekeeping;
 mod inspect;
@@ -28,6 +29,7 @@ use crate::server::{Drained, TlsError};
 use crate::settings::Settings;
 use crate::telemetry::{Collector, CollectorError, Metrics, event};
 
+pub use canaries::{CanaryError, read_canaries};
 pub use inspect::{InspectError, Inspected};
 pub use scrub::{Begin, ScrubRequest, Scrubbed};
 pub use site::{Site, SiteError, SiteParts, audit_trail};
@@ -188,6 +190,9 @@ pub async fn build(
         })
         .await
         .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
+        canaries::refuse_shared_keys(&running.sites, &site)
+            .await
+            .map_err(|source| StartError::Site { region: region.id.clone(), source: Box::new(source) })?;
         let report = site
             .probe()
             .await

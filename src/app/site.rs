@@ -23,6 +23,7 @@ use crate::telemetry::{Metrics, event};
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
 use crate::vault::{Classes, Memory, MemoryLimits, Treatment, Vault, VaultError, VaultParts, VaultSettings};
 
+use super::canaries::{self, CanaryError, read_canaries};
 use super::{Between, store};
 
 /// Purposes of the audit log's keys. They come from the first epoch for ever: a chain must verify across rotations.
@@ -119,6 +120,9 @@ pub enum SiteError {
     /// The key store.
     #[error("the key store does not open")]
     KeyStore(#[from] StoreError),
+    /// The canaries of other fleets.
+    #[error("the canaries of other regions cannot be had")]
+    Canaries(#[from] CanaryError),
     /// The keys.
     #[error("the keys do not open")]
     Keys(#[from] KeysError),
@@ -145,6 +149,11 @@ pub(super) fn removal_horizon(parts: &SiteParts) -> Duration {
     Duration::from_secs(parts.scrub.restore_horizon_s.max(parts.limits.reclaim_delay_s))
 }
 
+/// How long a write may take: its first blobs must not be removed as unknown before its last is committed.
+fn write_max(parts: &SiteParts) -> Duration {
+    removal_horizon(parts) / 2
+}
+
 /// One region's budget of memory for bodies: its part of the process's, so that requests that hang on one region's store hold
 /// nothing that another's need.
 fn memory(parts: &SiteParts) -> Memory {
@@ -167,6 +176,7 @@ impl Site {
         let budget = i64::try_from(memory_bytes(&parts)).unwrap_or(i64::MAX);
         parts.metrics.memory_limit_bytes().set(budget);
         let ring = open_ring(&parts).await?;
+        canaries::write(&parts.settings.state_dir, ring.canary());
         let keys = audit_keys(&ring).await?;
         let mut index = open_index(&parts).await?;
         let log = open_log(&parts, keys).await?;
@@ -208,7 +218,7 @@ impl Site {
                 blob_bytes_max: parts.limits.blob_bytes_max,
                 uploads_in_flight_max: UPLOADS_IN_FLIGHT_MAX,
                 reclaim_delay: Duration::from_secs(parts.limits.reclaim_delay_s),
-                write_max: removal_horizon(&parts) / 2,
+                write_max: write_max(&parts),
             },
         });
         let watch = directory.watch();
@@ -444,8 +454,12 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),
     };
-    let settings = RingSettings::new(parts.environment.clone(), parts.region.id.clone());
-    Ok(Ring::open(ring_parts, settings, &[]).await?)
+    let settings = RingSettings {
+        write_max: write_max(parts),
+        ..RingSettings::new(parts.environment.clone(), parts.region.id.clone())
+    };
+    let foreign = parts.settings.foreign_canaries.as_deref().map_or(Ok(Vec::new()), read_canaries)?;
+    Ok(Ring::open(ring_parts, settings, &foreign).await?)
 }
 
 /// The connection URL that a secret holds, if it leads where the region file says.

@@ -1,5 +1,6 @@
 //! `terroir check`.
 
+use crate::app::read_canaries;
 use crate::catalogue::{self, Overlay};
 use crate::model::{Clock, SystemClock};
 use crate::settings::Settings;
@@ -21,6 +22,10 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
                 Overlay::parse(&path.display().to_string(), &text)
                     .map_err(|error| Failure::wrong_config(&error))?,
             );
+        }
+        for folder in settings.regions.iter().filter_map(|region| region.foreign_canaries.as_ref()) {
+            let found = read_canaries(folder).map_err(|error| Failure::wrong_config(&error))?;
+            output::line(&format!("{}: {} canaries, not tried here", folder.display(), found.len()));
         }
         output::line(&format!("{}: the settings are sound", config.display()));
     }

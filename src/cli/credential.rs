@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::app::Site;
 use crate::audit::Decision;
-use crate::model::{Credential, CredentialStatus};
-use crate::tenants::CredentialSummary;
+use crate::model::{AccessKeyId, Credential, CredentialStatus, TenantId};
+use crate::tenants::{CredentialSummary, Rotated};
 
 use super::args::CredentialCommand;
 use super::{Failure, output, site};
@@ -14,6 +14,8 @@ use super::{Failure, output, site};
 enum Shown {
     /// With its secret, this once.
     Fresh(Credential),
+    /// The same, and what failed after it was stored.
+    FreshBut(Credential, Failure),
     Known(Vec<CredentialSummary>),
 }
 
@@ -31,6 +33,10 @@ pub(super) async fn run(command: CredentialCommand) -> Result<(), Failure> {
     site::close(region).await;
     match done? {
         Shown::Fresh(credential) => fresh(&credential, as_json),
+        Shown::FreshBut(credential, failure) => {
+            fresh(&credential, as_json);
+            return Err(failure);
+        }
         Shown::Known(list) => known(&list, as_json),
     }
     Ok(())
@@ -41,8 +47,9 @@ async fn carry_out(region: &Site, command: CredentialCommand) -> Result<Shown, F
     Ok(match command {
         CredentialCommand::Create { tenant, label, .. } => {
             let label = if label.is_empty() { "command line".to_owned() } else { label };
-            let concerns = |decision: &mut Decision| decision.tenant = Some(tenant.clone());
-            let work = registry.create_credential(&tenant, &label);
+            let new_id = registry.draw_key_id()?;
+            let work = registry.create_credential_as(new_id.clone(), &tenant, &label);
+            let concerns = names(&tenant, &new_id);
             Shown::Fresh(site::recorded(region, "credential.create", concerns, work).await?)
         }
         CredentialCommand::List { tenant, .. } => Shown::Known(registry.list_credentials(&tenant).await?),
@@ -54,12 +61,45 @@ async fn carry_out(region: &Site, command: CredentialCommand) -> Result<Shown, F
             let work = registry.disable_credential(&key_id);
             Shown::Known(vec![site::recorded(region, "credential.disable", concerns, work).await?])
         }
-        CredentialCommand::Rotate { key_id, disable_old, .. } => {
-            let concerns = |decision: &mut Decision| decision.credential = Some(key_id.clone());
-            let work = registry.rotate_credential(&key_id, disable_old);
-            Shown::Fresh(site::recorded(region, "credential.rotate", concerns, work).await?)
-        }
+        CredentialCommand::Rotate { key_id, disable_old, .. } => rotate(region, &key_id, disable_old).await?,
     })
+}
+
+/// Two records, one for each key: `credential.rotate` names the old one, `credential.create` the new one.
+async fn rotate(region: &Site, key_id: &AccessKeyId, disable_old: bool) -> Result<Shown, Failure> {
+    let registry = region.registry();
+    let mut made = None;
+    let both = async {
+        let tenant = registry.show_credential(key_id).await?.tenant;
+        let new_id = registry.draw_key_id()?;
+        let work = registry.rotate_credential_as(new_id.clone(), key_id, disable_old);
+        let concerns = names(&tenant, &new_id);
+        let Rotated { new, old } = site::recorded(region, "credential.create", concerns, work).await?;
+        made = Some(new);
+        old.transpose().map_err(|error| {
+            Failure::from(error).told_after(&format!(
+                "the new key works, but {key_id} is still active; disable it with `terroir credential disable {key_id} \
+                 --region {}`",
+                region.region().id
+            ))
+        })
+    };
+    let concerns = |decision: &mut Decision| decision.credential = Some(key_id.clone());
+    let done = site::recorded(region, "credential.rotate", concerns, both).await;
+    match (made, done) {
+        (Some(new), Ok(_)) => Ok(Shown::Fresh(new)),
+        // Its secret is told whatever happened after it was stored: nobody can ask for it again.
+        (Some(new), Err(failure)) => Ok(Shown::FreshBut(new, failure)),
+        (None, done) => Err(done.err().unwrap_or_else(|| Failure::new("no new key was made"))),
+    }
+}
+
+fn names(tenant: &TenantId, key_id: &AccessKeyId) -> impl FnOnce(&mut Decision) + use<> {
+    let (tenant, key_id) = (tenant.clone(), key_id.clone());
+    move |decision| {
+        decision.tenant = Some(tenant);
+        decision.credential = Some(key_id);
+    }
 }
 
 fn fresh(credential: &Credential, as_json: bool) {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::app::{SiteError, StartError};
 use crate::blobs::{ErrorKind, ProbeError};
+use crate::keys::KeysError;
 use crate::telemetry::event;
 use crate::tenants::TenantsError;
 
@@ -70,6 +71,11 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
+    /// The same failure, told after `what`.
+    pub(super) fn told_after(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     pub(super) fn because(code: u8, error: &dyn std::error::Error) -> Self {
         Self { code, message: event::chain(error) }
     }
@@ -99,7 +105,11 @@ impl From<SiteError> for Failure {
             SiteError::Probe(probe) => of_probe(probe),
             SiteError::SecretsChanging => TEMPORARY,
             SiteError::Entropy(_) => OS,
-            SiteError::Secret(_) | SiteError::Address { .. } | SiteError::Refused(_) => CONFIG,
+            SiteError::Secret(_)
+            | SiteError::Address { .. }
+            | SiteError::Refused(_)
+            | SiteError::Canaries(_)
+            | SiteError::Keys(KeysError::Canary(_)) => CONFIG,
             SiteError::Index(_) | SiteError::KeyStore(_) | SiteError::Keys(_) => UNAVAILABLE,
             SiteError::Audit(_) | SiteError::RootFile(_) | SiteError::Tenants(_) | SiteError::Vault(_) => {
                 FAILED

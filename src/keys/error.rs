@@ -106,6 +106,9 @@ pub enum KeysError {
     /// Class code 0 is the region's own.
     #[error("class code 0 is reserved for the region's own keys")]
     ReservedClass,
+    /// The key store has keys under a root that the KMS does not have, or no longer lets us see.
+    #[error("keys hang from a root that the KMS does not have: it is put back, never made anew")]
+    RootLost,
     /// More keys are being fetched at once than the cache may hold.
     #[error("too many keys are being fetched at once")]
     Overloaded,

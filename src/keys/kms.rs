@@ -14,7 +14,7 @@ use crate::model::{Secret, Timestamp};
 #[async_trait]
 pub trait Kms: Send + Sync + fmt::Debug {
     /// Wraps `key` under the newest version of `root`, bound to `context`. Providers that may create keys make the root at
-    /// its first need; a destroyed root is never made anew.
+    /// its first need; a destroyed root is never made anew. Whether there should be one is asked before, by the ring.
     async fn wrap(
         &self,
         root: &RootRef,

@@ -21,7 +21,7 @@ const PAGE: u32 = 200;
 #[derive(Clone, Debug)]
 pub(super) struct Mint {
     pub(super) parts: RingParts,
-    settings: Arc<RingSettings>,
+    pub(super) settings: Arc<RingSettings>,
     scope: Arc<(Environment, RegionId)>,
 }
 
@@ -69,6 +69,8 @@ impl Mint {
         if epoch > EPOCHS_MAX {
             return Err(KeysError::TooManyEpochs { epochs_max: EPOCHS_MAX });
         }
+        let root = self.root(tenant, spec.root);
+        self.refuse_if_lost(&root).await?;
         let key = random_key(&*self.parts.entropy)?;
         let mut record = KekRecord {
             kek_id,
@@ -77,7 +79,7 @@ impl Mint {
             class: spec.class,
             subject: None,
             created: self.parts.clock.now(),
-            root: self.root(tenant, spec.root),
+            root,
             wrapped: Wrapped { root_version: 0, bytes: Vec::new() },
             shred_epoch: None,
             state: KekState::Live,
@@ -85,6 +87,23 @@ impl Mint {
         record.wrapped = self.wrap(&record, &key).await?;
         let handle = KekHandle { id: kek_id, epoch, root_version: record.wrapped.root_version, key };
         Ok((record, handle))
+    }
+
+    /// To wrap makes a root where there is none. One that keys hang from already was lost: another in its place would hide that,
+    /// and a copy that is put back would take what it wrapped with it. The store is asked first: with both answers the other way
+    /// round, a root made in between would look lost.
+    async fn refuse_if_lost(&self, root: &RootRef) -> Result<(), KeysError> {
+        if !self.parts.store.names(root).await? {
+            return Ok(());
+        }
+        match self.attempt(|| self.parts.kms.status(root)).await {
+            Ok(_) => Ok(()),
+            Err(KmsError::Denied) => {
+                tracing::error!(%root, "the key store has keys under a root that the key service does not have");
+                Err(KeysError::RootLost)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// See [`super::Ring::rewrap`].

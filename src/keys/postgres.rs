@@ -70,6 +70,11 @@ const NEWEST: &str =
     select!("tenant = $1 AND class = $2 AND subject = ''::BYTEA ORDER BY epoch DESC LIMIT 1");
 const FIND: &str = select!("kek_id = $1 AND epoch = $2");
 const PAGE: &str = select!("(kek_id, epoch) > ($1, $2) ORDER BY kek_id, epoch LIMIT $3");
+/// A tenant's root has only that tenant's keys, which are found by the index.
+const NAMES_TENANTS: &str = "SELECT 1 FROM kek WHERE tenant = $2 AND root_region = $1 AND root_tenant = $2 \
+    AND retired = 0 LIMIT 1";
+const NAMES_REGIONS: &str =
+    "SELECT 1 FROM kek WHERE root_region = $1 AND root_tenant IS NULL AND retired = 0 LIMIT 1";
 const REWRAP: &str = "UPDATE kek SET wrapped = $1, root_version = $2 \
     WHERE kek_id = $3 AND epoch = $4 AND wrapped = $5 AND root_version = $6 AND retired = 0";
 const RETIRE: &str = "UPDATE kek SET wrapped = ''::BYTEA, retired = 1 WHERE kek_id = $1 AND epoch = $2 \
@@ -169,6 +174,16 @@ impl KeyStore for PostgresKeyStore {
 
     async fn find(&self, kek_id: KekId, epoch: u32) -> Result<Option<KekRecord>, StoreError> {
         self.row(|| sqlx::query(FIND).bind(kek_id.as_bytes().to_vec()).bind(i64::from(epoch))).await
+    }
+
+    async fn names(&self, root: &RootRef) -> Result<bool, StoreError> {
+        let ask = || match root.tenant() {
+            Some(tenant) => {
+                sqlx::query(NAMES_TENANTS).bind(root.region().as_str()).bind(tenant.as_bytes().to_vec())
+            }
+            None => sqlx::query(NAMES_REGIONS).bind(root.region().as_str()),
+        };
+        Ok(!self.rows(ask).await?.is_empty())
     }
 
     async fn page(&self, after: Option<(KekId, u32)>, limit: u32) -> Result<Vec<KekRecord>, StoreError> {

@@ -16,7 +16,7 @@ use crate::model::{ClassCode, Environment, KekId, RegionId, Secret, TenantCode};
 /// window while it cannot read the key store).
 pub const POINTER_TTL: Duration = Duration::from_mins(1);
 
-/// Longer than any request: added before an epoch may be retired.
+/// Added to the longest write before an epoch may be retired: for a commit's own time, and for clocks of two processes.
 const RETIRE_MARGIN: Duration = Duration::from_hours(1);
 
 /// Suite 1 of the envelope's format, the only one there is.
@@ -105,7 +105,7 @@ impl Ring {
     }
 
     /// Erases an old epoch. `records` is how many records (and open uploads) the index says still name it: refused unless 0,
-    /// and unless every process has long stopped sealing under it.
+    /// and unless every process has long stopped sealing under it and no write that began with it can still be under way.
     pub async fn retire(
         &self,
         tenant: TenantCode,
@@ -121,8 +121,10 @@ impl Ring {
         if epoch >= newest.epoch {
             return Err(if epoch == newest.epoch { KeysError::CurrentEpoch } else { KeysError::UnknownKek });
         }
-        // Another process may seal under its pointer for a while, more if it cannot read the key store.
-        let quiet = RETIRE_MARGIN.saturating_add(POINTER_TTL).saturating_add(spec.stale);
+        // Another process may seal under its pointer for a while, more if it cannot read the key store; and a write that began
+        // with the old epoch is counted by the index only once it is committed.
+        let margins = RETIRE_MARGIN.saturating_add(POINTER_TTL).saturating_add(spec.stale);
+        let quiet = margins.saturating_add(self.mint.settings.write_max);
         let left = quiet.saturating_sub(self.mint.parts.clock.now().since(newest.created));
         if !left.is_zero() {
             return Err(KeysError::TooSoon { seconds: left.as_secs().max(1) });
@@ -171,6 +173,11 @@ impl Ring {
     pub fn sweep(&self) {
         self.keks.sweep();
         self.newest.sweep();
+    }
+
+    /// Refuses if another fleet's canary opens, as [`Ring::open`] does.
+    pub async fn refuse_foreign(&self, other: &Canary) -> Result<(), KeysError> {
+        canary::refuse_if_it_opens(&*self.mint.parts.kms, &self.mint.settings, other).await
     }
 
     /// This fleet's canary, for the settings of the others.

@@ -21,6 +21,10 @@ pub(super) const SYSTEM: KekSpec = KekSpec {
 
 const DAY: Duration = Duration::from_hours(24);
 
+/// What whoever says nothing about writes is taken to mean: the longest that the usual settings let a write be, half of the 30
+/// days after which its blobs could be removed.
+const WRITE_MAX: Duration = Duration::from_hours(15 * 24);
+
 /// What a class says about its KEKs: the register's values, without the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KekSpec {
@@ -56,6 +60,9 @@ pub struct RingSettings {
     pub environment: Environment,
     /// The one region served.
     pub region: RegionId,
+    /// How long a write may take from asking for a KEK to its commit. The same at every process that serves the region: an
+    /// epoch is retired only once no such write can be under way.
+    pub write_max: Duration,
     /// Open KEKs held at most; the least recently used goes first. 1 to 1,000,000.
     pub kek_count_max: usize,
     /// Longest wait for one call to the KMS.
@@ -72,12 +79,13 @@ pub struct RingSettings {
 }
 
 impl RingSettings {
-    /// The defaults for a region: 16,384 keys (1,000 tenants × 4 classes × 4 epochs), 2 s a call, 3 attempts 100 ms apart,
-    /// 1 s to 30 s of backoff.
+    /// The defaults for a region: writes of up to 15 days, 16,384 keys (1,000 tenants × 4 classes × 4 epochs), 2 s a call, 3
+    /// attempts 100 ms apart, 1 s to 30 s of backoff.
     pub fn new(environment: Environment, region: RegionId) -> Self {
         Self {
             environment,
             region,
+            write_max: WRITE_MAX,
             kek_count_max: 16_384,
             call_ms_max: 2_000,
             attempts_max: 3,

@@ -141,6 +141,23 @@ impl KeyStore for SqliteKeyStore {
         row.as_ref().map(decode).transpose()
     }
 
+    async fn names(&self, root: &RootRef) -> Result<bool, StoreError> {
+        let tenant = root.tenant().map(|tenant| tenant.as_bytes().to_vec());
+        // A tenant's root has only that tenant's keys, which are found by the index.
+        let asked = sqlx::query_scalar(if tenant.is_some() {
+            "SELECT EXISTS (SELECT 1 FROM kek WHERE tenant = ?2 AND root_region = ?1 AND root_tenant = ?2 AND retired = 0)"
+        } else {
+            "SELECT EXISTS (SELECT 1 FROM kek WHERE root_region = ?1 AND root_tenant IS ?2 AND retired = 0)"
+        });
+        let found: i64 = asked
+            .bind(root.region().as_str())
+            .bind(tenant)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| failed(&error))?;
+        Ok(found == 1)
+    }
+
     async fn page(&self, after: Option<(KekId, u32)>, limit: u32) -> Result<Vec<KekRecord>, StoreError> {
         let (kek_id, epoch) = after.unwrap_or((KekId::from_bytes([0; 16]), 0));
         let rows = sqlx::query(

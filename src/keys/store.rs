@@ -58,6 +58,9 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     /// One epoch of one KEK.
     async fn find(&self, kek_id: KekId, epoch: u32) -> Result<Option<KekRecord>, StoreError>;
 
+    /// Whether a live record, of any tenant, class or subject, hangs from `root`.
+    async fn names(&self, root: &RootRef) -> Result<bool, StoreError>;
+
     /// Up to `limit` (1 to 1,000) records after `(kek_id, epoch)`, ordered by these: for re-wrapping and reports.
     async fn page(&self, after: Option<(KekId, u32)>, limit: u32) -> Result<Vec<KekRecord>, StoreError>;
 

@@ -41,6 +41,8 @@ pub(super) fn settings(data_dir: &Path, base: u16, regions: &[RegionId]) -> Resu
             listen: Listen { data: at(port(0)?), control: at(port(1)?), observe: at(port(2)?) },
             tls: None,
             state_dir: data_dir.join(id.as_str()),
+            // Both regions are of one process, which holds each against the other.
+            foreign_canaries: None,
         })
     };
     Ok(Settings {

@@ -35,6 +35,7 @@ struct File {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Region {
     state_dir: Option<PathBuf>,
+    foreign_canaries: Option<PathBuf>,
     listen: ListenFile,
     tls: Option<TlsFile>,
 }
@@ -148,7 +149,7 @@ impl Reader<'_> {
         }
         let state_dir =
             region.state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR_DEFAULT).join(id.as_str()));
-        Some(RegionSettings { id, listen, tls, state_dir })
+        Some(RegionSettings { id, listen, tls, state_dir, foreign_canaries: region.foreign_canaries })
     }
 
     fn listen(&mut self, file: &ListenFile) -> Option<Listen> {

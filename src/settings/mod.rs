@@ -54,6 +54,8 @@ pub struct RegionSettings {
     pub tls: Option<Tls>,
     /// Where it keeps its own files: relative paths of its region file stand under this folder.
     pub state_dir: PathBuf,
+    /// A folder of other fleets' canaries: a process that can open one of them does not start.
+    pub foreign_canaries: Option<PathBuf>,
 }
 
 /// The three addresses of a region. Port 0 asks the system for a free one.
@@ -156,7 +158,7 @@ impl fmt::Display for Settings {
         if let Some(overlay) = &self.overlay {
             writeln!(f, "overlay = {}", overlay.display())?;
         }
-        for RegionSettings { id, listen, tls, state_dir } in &self.regions {
+        for RegionSettings { id, listen, tls, state_dir, foreign_canaries } in &self.regions {
             writeln!(f, "region.{id}.listen.data = {}", listen.data)?;
             writeln!(f, "region.{id}.listen.control = {}", listen.control)?;
             writeln!(f, "region.{id}.listen.observe = {}", listen.observe)?;
@@ -168,6 +170,9 @@ impl fmt::Display for Settings {
                 None => writeln!(f, "region.{id}.tls = (none)")?,
             }
             writeln!(f, "region.{id}.state-dir = {}", state_dir.display())?;
+            if let Some(folder) = foreign_canaries {
+                writeln!(f, "region.{id}.foreign-canaries = {}", folder.display())?;
+            }
         }
         write!(f, "{}{}{}", self.telemetry, self.limits, self.scrub)
     }

@@ -12,7 +12,8 @@ mod sealed_row;
 pub use directory::{Directory, DirectorySettings, Identity, Reason, Unidentified, Watch};
 pub use error::TenantsError;
 pub use registry::{
-    Accepts, CREDENTIALS_MAX, CREDENTIALS_PER_TENANT_MAX, CredentialSummary, NewTenant, Registry, TENANTS_MAX,
+    Accepts, CREDENTIALS_MAX, CREDENTIALS_PER_TENANT_MAX, CredentialSummary, NewTenant, Registry, Rotated,
+    TENANTS_MAX,
 };
 
 #[cfg(test)]

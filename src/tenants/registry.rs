@@ -91,6 +91,15 @@ impl CredentialSummary {
     }
 }
 
+/// A credential in the place of another.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The new one. It is stored whatever became of the old one, and this is the only time that its secret is returned.
+    pub new: Credential,
+    /// The old one as it is once disabled, or why it is active still; `None` if it was to stay.
+    pub old: Option<Result<CredentialSummary, TenantsError>>,
+}
+
 /// The verbs on one region's directory. Reads the index itself, not the snapshot: what it shows is what is stored.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -182,16 +191,31 @@ impl Registry {
         self.change_tenant(id, |tenant| tenant.weight = weight).await
     }
 
+    /// A key id for a credential that is about to be made, so that what is to be done can be recorded by name first.
+    pub fn draw_key_id(&self) -> Result<AccessKeyId, TenantsError> {
+        Ok(AccessKeyId::random(&self.accepts.region, &*self.entropy)?)
+    }
+
     /// Creates a credential. The only time the secret is returned.
     pub async fn create_credential(
         &self,
         tenant: &TenantId,
         label: &str,
     ) -> Result<Credential, TenantsError> {
+        self.create_credential_as(self.draw_key_id()?, tenant, label).await
+    }
+
+    /// The same, under a key id that was drawn before.
+    pub async fn create_credential_as(
+        &self,
+        key_id: AccessKeyId,
+        tenant: &TenantId,
+        label: &str,
+    ) -> Result<Credential, TenantsError> {
         if !(1..=LABEL_BYTES_MAX).contains(&label.len()) || label.chars().any(char::is_control) {
             return Err(TenantsError::BadLabel);
         }
-        self.new_credential(tenant, label, CREDENTIALS_PER_TENANT_MAX).await
+        self.new_credential(key_id, tenant, label, CREDENTIALS_PER_TENANT_MAX).await
     }
 
     /// A tenant's credentials, disabled ones too, by creation.
@@ -232,22 +256,32 @@ impl Registry {
         &self,
         key_id: &AccessKeyId,
         disable_old: bool,
-    ) -> Result<Credential, TenantsError> {
+    ) -> Result<Rotated, TenantsError> {
+        self.rotate_credential_as(self.draw_key_id()?, key_id, disable_old).await
+    }
+
+    /// The same, under a key id that was drawn before.
+    pub async fn rotate_credential_as(
+        &self,
+        new_id: AccessKeyId,
+        key_id: &AccessKeyId,
+        disable_old: bool,
+    ) -> Result<Rotated, TenantsError> {
         let (old, _) = self.credential(key_id).await?;
         if old.status == CredentialStatus::Disabled {
             return Err(TenantsError::Disabled(key_id.clone()));
         }
         // Where the old one goes at once, a tenant at its limit may still rotate.
         let count_max = CREDENTIALS_PER_TENANT_MAX + usize::from(disable_old);
-        let new = self.new_credential(&old.tenant, &old.label, count_max).await?;
-        if disable_old {
-            self.disable_credential(key_id).await?;
-        }
-        Ok(new)
+        let new = self.new_credential(new_id, &old.tenant, &old.label, count_max).await?;
+        // From here on the new one is stored: a failure must not take its secret along.
+        let old = if disable_old { Some(self.disable_credential(key_id).await) } else { None };
+        Ok(Rotated { new, old })
     }
 
     async fn new_credential(
         &self,
+        key_id: AccessKeyId,
         tenant: &TenantId,
         label: &str,
         count_max: usize,
@@ -262,7 +296,7 @@ impl Registry {
             return Err(TenantsError::TooMany { what: "credentials", count_max: CREDENTIALS_MAX });
         }
         let credential = Credential {
-            key_id: AccessKeyId::random(&self.accepts.region, &*self.entropy)?,
+            key_id,
             tenant: tenant.clone(),
             secret: new_secret(&*self.entropy)?,
             label: label.to_owned(),

@@ -210,15 +210,36 @@ async fn disabling_is_for_good_and_erases_the_secret() {
 async fn rotation_makes_a_new_credential_and_disables_the_old_one_only_when_asked() {
     let bench = Bench::new().await;
     let (_, one) = bench.clinic().await;
-    let two = bench.registry.rotate_credential(&one.key_id, false).await.unwrap();
+    let two = bench.registry.rotate_credential(&one.key_id, false).await.unwrap().new;
     let directory = bench.directory().await;
     assert!(directory.lookup(&one.key_id).is_ok() && directory.lookup(&two.key_id).is_ok());
-    let three = bench.registry.rotate_credential(&two.key_id, true).await.unwrap();
+    let rotated = bench.registry.rotate_credential(&two.key_id, true).await.unwrap();
+    assert_eq!(rotated.old.unwrap().unwrap().status, CredentialStatus::Disabled);
+    let three = rotated.new;
     assert!(directory.refresh().await.unwrap());
     assert_eq!(reason(directory.lookup(&two.key_id)), Some(Reason::CredentialDisabled));
     let found = directory.lookup(&three.key_id).unwrap();
     assert_eq!(found.credential.secret, three.secret);
     assert_eq!((found.tenant.id.as_str(), found.credential.label.as_str()), ("clinic", "ingest"));
+}
+
+#[tokio::test]
+async fn a_rotation_whose_second_half_fails_gives_the_new_secret_out() {
+    let bench = Bench::new().await;
+    let (_, one) = bench.clinic().await;
+    bench
+        .attack(
+            "CREATE TRIGGER kept BEFORE UPDATE ON directory WHEN old.kind = 'credential' \
+             BEGIN SELECT RAISE(ABORT, 'kept'); END",
+        )
+        .await;
+    let rotated = bench.registry.rotate_credential(&one.key_id, true).await.unwrap();
+    assert!(matches!(rotated.old, Some(Err(_))), "{:?}", rotated.old);
+    let directory = bench.directory().await;
+    assert_eq!(directory.lookup(&rotated.new.key_id).unwrap().credential.secret, rotated.new.secret);
+    assert!(directory.lookup(&one.key_id).is_ok(), "the old one is active still");
+    bench.attack("DROP TRIGGER kept").await;
+    bench.registry.disable_credential(&one.key_id).await.unwrap();
 }
 
 #[tokio::test]
@@ -230,7 +251,7 @@ async fn a_tenant_has_at_most_twenty_active_credentials() {
     }
     for refused in [
         bench.registry.create_credential(&tenant.id, "more").await,
-        bench.registry.rotate_credential(&one.key_id, false).await,
+        bench.registry.rotate_credential(&one.key_id, false).await.map(|rotated| rotated.new),
     ] {
         assert!(matches!(refused, Err(TenantsError::TooMany { count_max: 20, .. })));
     }
@@ -569,7 +590,7 @@ proptest! {
                             if !model[&key].1 {
                                 prop_assert!(outcome.is_err());
                             }
-                            if let Ok(new) = outcome {
+                            if let Ok(Rotated { new, .. }) = outcome {
                                 model.get_mut(&key).unwrap().1 = !disable;
                                 model.insert(new.key_id, (new.secret.expose().clone(), true));
                             }

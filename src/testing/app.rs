@@ -11,7 +11,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 
-use crate::app::{self, Addresses, Parts, Running, Site};
+use crate::app::{self, Addresses, Parts, Running, Site, StartError};
 use crate::catalogue::{
     Audit, Catalogue, Index, KeyStore, Keys, LocalPath, Overlay, Postgres, RegionOverlay, Source, Store,
     Telemetry,
@@ -129,6 +129,12 @@ pub struct TestApp {
 impl TestApp {
     /// Starts what `setup` says in `dir`; on a folder that was used before, what was there goes on.
     pub async fn start(dir: &Path, setup: &Setup) -> Self {
+        let started = Self::try_start(dir, setup).await;
+        started.unwrap_or_else(|error| panic!("the application does not start: {error:?}"))
+    }
+
+    /// The same, or why it does not start.
+    pub async fn try_start(dir: &Path, setup: &Setup) -> Result<Self, StartError> {
         let taps = Arc::new(Taps::seeded(setup.seed));
         let parts = Parts {
             clock: Arc::clone(&setup.clock),
@@ -136,9 +142,8 @@ impl TestApp {
             between: Some(Arc::clone(&taps) as Arc<dyn app::Between>),
         };
         let catalogue = catalogue(setup);
-        let running = Box::pin(app::build(&settings(dir, setup), Arc::new(catalogue), parts)).await;
-        let running = running.unwrap_or_else(|error| panic!("the application does not start: {error:?}"));
-        Self { dir: dir.to_owned(), taps, running }
+        let running = Box::pin(app::build(&settings(dir, setup), Arc::new(catalogue), parts)).await?;
+        Ok(Self { dir: dir.to_owned(), taps, running })
     }
 
     /// The listeners of a region.
@@ -334,6 +339,7 @@ fn settings(dir: &Path, setup: &Setup) -> Settings {
         listen: Listen { data: free, control: free, observe: free },
         tls: None,
         state_dir: dir.join(region.as_str()),
+        foreign_canaries: None,
     });
     Settings {
         environment: "tests".parse().expect("an environment"),

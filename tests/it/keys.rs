@@ -26,6 +26,7 @@ pub(crate) struct Bench {
 
 pub(crate) fn settings() -> RingSettings {
     RingSettings {
+        write_max: Duration::ZERO,
         pause_ms: 0,
         attempts_max: 2,
         call_ms_max: 10_000,

@@ -97,8 +97,12 @@ async fn one(region: &Site, known: &[DemoTenant]) -> Result<DemoTenant, Failure>
         }
         Err(error) => return Err(error.into()),
     }
-    let concerns = |decision: &mut Decision| decision.tenant = Some(tenant.clone());
-    let made = registry.create_credential(&tenant, "terroir dev");
+    let key_id = registry.draw_key_id()?;
+    let concerns = |decision: &mut Decision| {
+        decision.tenant = Some(tenant.clone());
+        decision.credential = Some(key_id.clone());
+    };
+    let made = registry.create_credential_as(key_id.clone(), &tenant, "terroir dev");
     let credential = site::recorded(region, "credential.create", concerns, made).await?;
     Ok(DemoTenant {
         id: tenant.to_string(),

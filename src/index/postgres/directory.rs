@@ -55,11 +55,13 @@ pub(super) async fn rows(inner: &Inner, kind: &str) -> Result<Vec<DirectoryRow>,
 
 pub(super) async fn changed(inner: &Inner, after: u64, limit: u32) -> Result<Vec<DirectoryRow>, IndexError> {
     let after = to_signed(after)?;
-    let rows = inner.rows(|| sqlx::query(shared::ROWS_CHANGED).bind(after).bind(i64::from(limit))).await?;
+    let ask = || sqlx::query(shared::ROWS_CHANGED).bind(after).bind(i64::from(limit));
+    let rows = inner.directory_rows(ask).await?;
     rows.iter().map(row::directory).collect()
 }
 
 pub(super) async fn change(inner: &Inner) -> Result<u64, IndexError> {
-    let row = inner.row(|| sqlx::query(sql::DIRECTORY_CHANGE)).await?;
-    number(&row.ok_or(IndexError::Corrupt { what: "the directory's change number is missing" })?, "value")
+    let rows = inner.directory_rows(|| sqlx::query(sql::DIRECTORY_CHANGE)).await?;
+    let row = rows.first().ok_or(IndexError::Corrupt { what: "the directory's change number is missing" })?;
+    number(row, "value")
 }

@@ -40,7 +40,7 @@ pub struct PostgresOptions {
     pub opening: Opening,
     /// How long a blob stays readable after its version is gone: longer than the longest request.
     pub reclaim_delay: Duration,
-    /// Connections, and how long everything may take.
+    /// Connections of requests (what the directory is read over has one more), and how long everything may take.
     pub pool: PoolSettings,
     /// Buckets of one tenant.
     pub buckets_per_tenant_max: u32,
@@ -92,12 +92,12 @@ impl PostgresIndex {
         clock: &dyn Clock,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, IndexError> {
-        let (pool, incarnation) = open::open(&options, clock, &*entropy).await?;
-        Ok(Self { inner: Arc::new(Inner::new(pool, &options, entropy)), incarnation })
+        let (pools, incarnation) = open::open(&options, clock, &*entropy).await?;
+        Ok(Self { inner: Arc::new(Inner::new(pools, &options, entropy)), incarnation })
     }
 
     /// Statements sent since the index was opened. What they cost in round trips is counted by a relay in the tests.
     pub fn statements(&self) -> u64 {
-        self.inner.pool.statements()
+        self.inner.pools.requests.statements() + self.inner.pools.directory.statements()
     }
 }

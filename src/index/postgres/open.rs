@@ -1,9 +1,9 @@
 //! Opening the database: what it promises, its schema's version, whose it is.
 
 use super::row::{Fields, bytes, number, to_signed};
-use super::run::index_error;
+use super::run::{Pools, index_error};
 use super::{INDEX_SCHEMA, Opening, PostgresOptions, sql};
-use crate::database::{self, Lease, Migration, Pool, SchemaError, SchemaPlan};
+use crate::database::{self, Lease, Migration, Pool, PoolSettings, SchemaError, SchemaPlan};
 use crate::index::sql as shared;
 use crate::index::{Incarnation, IndexError};
 use crate::model::{Clock, Entropy};
@@ -19,7 +19,7 @@ pub(super) async fn open(
     options: &PostgresOptions,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
-) -> Result<(Pool, Incarnation), IndexError> {
+) -> Result<(Pools, Incarnation), IndexError> {
     let pool = Pool::new(options.address.clone(), options.pool);
     pool.check_demands().await.map_err(index_error)??;
     let migrations = [&MIGRATIONS[..], options.later].concat();
@@ -45,8 +45,12 @@ pub(super) async fn open(
         .bind(now);
     database::migrate(&mut lease, plan, now, Some(meta)).await.map_err(schema_error)?;
     let incarnation = check_meta(&mut lease, options).await?;
-    pool.expect(sql::IDENTITY, hex::encode(incarnation.0));
-    Ok((pool, incarnation))
+    let one = PoolSettings { connections_max: 1, ..options.pool };
+    let directory = Pool::new(options.address.clone(), one);
+    for pool in [&pool, &directory] {
+        pool.expect(sql::IDENTITY, hex::encode(incarnation.0));
+    }
+    Ok((Pools { requests: pool, directory }, incarnation))
 }
 
 async fn check_meta(lease: &mut Lease, options: &PostgresOptions) -> Result<Incarnation, IndexError> {

@@ -22,10 +22,20 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// How often a change is tried again that found an identifier taken: the first time it may have met its own repetition.
 const TAKEN_ATTEMPTS_MAX: u32 = 2;
 
+/// The connections, by who waits for them.
+#[derive(Debug)]
+pub(super) struct Pools {
+    /// Those of requests.
+    pub(super) requests: Pool,
+    /// One that is the directory's alone: behind a crowd that holds all of those, a key would be disabled for nobody, and after
+    /// the directory's patience everybody would be refused.
+    pub(super) directory: Pool,
+}
+
 /// What every question and change needs.
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) pool: Pool,
+    pub(super) pools: Pools,
     pub(super) context: Context,
     attempts_max: u32,
     entropy: Arc<dyn Entropy>,
@@ -90,9 +100,9 @@ pub(super) trait Change: Send + 'static {
 }
 
 impl Inner {
-    pub(super) fn new(pool: Pool, options: &PostgresOptions, entropy: Arc<dyn Entropy>) -> Self {
+    pub(super) fn new(pools: Pools, options: &PostgresOptions, entropy: Arc<dyn Entropy>) -> Self {
         Self {
-            pool,
+            pools,
             context: Context {
                 reclaim_delay: options.reclaim_delay,
                 buckets_per_tenant_max: options.buckets_per_tenant_max,
@@ -110,14 +120,31 @@ impl Inner {
         self.changes.close();
         // Bounded by the bounds of every change's attempts.
         self.changes.wait().await;
-        self.pool.close().await;
+        self.pools.directory.close().await;
+        self.pools.requests.close().await;
     }
 
     /// All rows of a question. One statement, so one moment of the database.
     pub(super) async fn rows<'q>(&self, ask: impl Fn() -> Statement<'q>) -> Result<Vec<PgRow>, IndexError> {
+        self.rows_over(&self.pools.requests, ask).await
+    }
+
+    /// The same, over the directory's connection.
+    pub(super) async fn directory_rows<'q>(
+        &self,
+        ask: impl Fn() -> Statement<'q>,
+    ) -> Result<Vec<PgRow>, IndexError> {
+        self.rows_over(&self.pools.directory, ask).await
+    }
+
+    async fn rows_over<'q>(
+        &self,
+        pool: &Pool,
+        ask: impl Fn() -> Statement<'q>,
+    ) -> Result<Vec<PgRow>, IndexError> {
         loop {
             let asked = async {
-                let mut lease = self.pool.lease().await.map_err(index_error)?;
+                let mut lease = pool.lease().await.map_err(index_error)?;
                 let is_new = lease.is_new();
                 match lease.rows(ask()).await {
                     // It waited while the server went away: the others that waited are gone with it, the next one is new.
@@ -152,7 +179,7 @@ impl Inner {
         let (mut pause, mut taken) = (PAUSE_MIN, 0);
         for _ in 0..self.attempts_max {
             let attempted = async {
-                let mut lease = self.pool.lease().await.map_err(index_error)?;
+                let mut lease = self.pools.requests.lease().await.map_err(index_error)?;
                 let outcome = change.attempt(&mut lease, self.context).await;
                 lease.rollback().await;
                 outcome

@@ -50,7 +50,7 @@ pub struct SqliteOptions {
     pub opening: Opening,
     /// How long a blob stays readable after its version is gone: longer than the longest request.
     pub reclaim_delay: Duration,
-    /// Connections that read.
+    /// Connections that read for requests; what the directory is read over has one more.
     pub readers_max: u32,
     /// Changes that may wait; one more is [`super::IndexError::Overloaded`].
     pub queue_max: usize,
@@ -91,6 +91,8 @@ impl SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteIndex {
     readers: Readers,
+    /// One that is the directory's alone: a crowd that holds all the others does not keep a key from being disabled.
+    directory: Readers,
     writer: Queue,
     is_closed: AtomicBool,
     incarnation: Incarnation,
@@ -117,10 +119,13 @@ impl SqliteIndex {
         let file = connect::file_identity(&options.path)?;
         let statements = Arc::new(AtomicU64::new(0));
         let readers = Readers::new(&options, incarnation, Arc::clone(&statements));
+        let one = SqliteOptions { readers_max: 1, ..options.clone() };
+        let directory = Readers::new(&one, incarnation, Arc::clone(&statements));
         let (path, metrics) = (options.path.clone(), Arc::clone(&options.metrics));
         let writer = writer::start(conn, options, incarnation, Arc::clone(&statements));
         Ok(Self {
             readers,
+            directory,
             writer,
             is_closed: AtomicBool::new(false),
             incarnation,
@@ -138,6 +143,10 @@ impl SqliteIndex {
 
     fn readers(&self) -> Result<&Readers, IndexError> {
         if self.is_closed.load(Ordering::Acquire) { Err(IndexError::Closed) } else { Ok(&self.readers) }
+    }
+
+    fn directory(&self) -> Result<&Readers, IndexError> {
+        self.readers().map(|_| &self.directory)
     }
 
     async fn change<M: Mutation>(&self, mutation: M) -> Result<M::Out, IndexError> {
@@ -165,6 +174,7 @@ impl SqliteIndex {
     async fn shut(&self) {
         self.is_closed.store(true, Ordering::Release);
         // Readers first: the last connection to close is the one that may checkpoint the log.
+        self.directory.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

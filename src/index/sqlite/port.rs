@@ -326,11 +326,11 @@ impl Index for SqliteIndex {
     }
 
     async fn rows_changed(&self, after: u64, limit: u32) -> Result<Vec<DirectoryRow>, IndexError> {
-        directory::changed(self.readers()?, after, limit).await
+        directory::changed(self.directory()?, after, limit).await
     }
 
     async fn directory_change(&self) -> Result<u64, IndexError> {
-        directory::change(self.readers()?).await
+        directory::change(self.directory()?).await
     }
 
     async fn health(&self) -> Result<(), IndexError> {

@@ -60,3 +60,36 @@ impl Readers {
         self.pool.close().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Opening, SqliteIndex, SqliteOptions};
+    use crate::index::{Index, IndexError};
+    use crate::model::{ManualClock, SystemEntropy, Timestamp};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn the_directory_is_read_while_every_connection_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (region, environment) = ("fr".parse().unwrap(), "test".parse().unwrap());
+        let path = folder.path().join("index.db");
+        let options = SqliteOptions {
+            readers_max: 2,
+            busy_timeout: Duration::from_millis(200),
+            ..SqliteOptions::new(path, region, environment, Opening::CreateIfMissing)
+        };
+        let clock = ManualClock::at(Timestamp::from_seconds(1));
+        let index = SqliteIndex::open(options, &clock, &SystemEntropy).await.unwrap();
+        index.put_row("tenant", "one", 0, bytes::Bytes::from_static(b"sealed")).await.unwrap();
+        let pool = &index.readers.pool;
+        let taken = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+        assert_ne!(index.directory_change().await.unwrap(), 0);
+        assert_eq!(index.rows_changed(0, 10).await.unwrap().len(), 1);
+        let refused = index.row("tenant", "one").await.map(|_| ());
+        assert!(matches!(refused, Err(IndexError::Overloaded { .. })), "the others are taken: {refused:?}");
+        drop(taken);
+        index.row("tenant", "one").await.unwrap();
+        index.close().await;
+        assert!(matches!(index.directory_change().await, Err(IndexError::Closed)));
+    }
+}

@@ -1,8 +1,8 @@
 //! The directory of root files: modes, lock, and writes that are whole or not there.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,9 +20,27 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 const LOCK_TRIES_MAX: u32 = 100;
 const LOCK_PAUSE_MS: u64 = 20;
 
-/// A directory that only its owner can enter.
+/// A directory that only its owner can enter: the one that was opened, and no other that comes to stand in its place.
+///
+/// It is not held open, since that would keep its volume from being unmounted.
 #[derive(Debug)]
-pub(super) struct RootDirectory(PathBuf);
+pub(super) struct RootDirectory {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// Which directory: an unmounted volume leaves its mount point at the same path, empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
 
 impl RootDirectory {
     pub(super) fn open(path: PathBuf) -> Result<Self, RootFileError> {
@@ -35,17 +53,18 @@ impl RootDirectory {
             }
             _ => {}
         }
-        let directory = Self(path);
-        directory.refuse_if_exposed()?;
-        Ok(directory)
+        let metadata = look_at(&path)?;
+        refuse_if_exposed(&metadata)?;
+        Ok(Self { path, identity: Identity::of(&metadata) })
     }
 
     /// The text of a root's file; `None` if there is none.
     pub(super) fn read(&self, root: &RootRef) -> Result<Option<Zeroizing<String>>, RootFileError> {
-        self.refuse_if_exposed()?;
+        self.check()?;
         let mut file = match File::open(self.path(root)) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            // Only in the directory itself does it mean that there is no such root, so once more: it may have just gone away.
+            Err(error) if error.kind() == ErrorKind::NotFound => return self.check().map(|()| None),
             Err(error) => return Err(io("open a root file")(error)),
         };
         let metadata = file.metadata().map_err(io("look at a root file"))?;
@@ -82,16 +101,17 @@ impl RootDirectory {
         file.write_all(text.as_bytes()).map_err(io("write a root file"))?;
         file.sync_all().map_err(io("sync a root file"))?;
         std::fs::rename(&draft, &path).map_err(io("put a root file in place"))?;
-        File::open(&self.0)
-            .and_then(|directory| directory.sync_all())
-            .map_err(io("sync the directory of root files"))
+        let directory = File::open(&self.path).map_err(io("open the directory of root files"))?;
+        // Looked at after the file is in place: one that was put elsewhere is not used.
+        self.refuse_another(&directory.metadata().map_err(io("look at the directory of root files"))?)?;
+        directory.sync_all().map_err(io("sync the directory of root files"))
     }
 
     /// Every root that has a file, by name.
     pub(super) fn roots(&self) -> Result<Vec<RootRef>, RootFileError> {
-        self.refuse_if_exposed()?;
+        self.check()?;
         let mut roots = Vec::new();
-        for entry in std::fs::read_dir(&self.0).map_err(io("list the root files"))? {
+        for entry in std::fs::read_dir(&self.path).map_err(io("list the root files"))? {
             let name = entry.map_err(io("list the root files"))?.file_name();
             roots.extend(name.to_str().and_then(parse_name));
         }
@@ -101,8 +121,9 @@ impl RootDirectory {
 
     /// One change at a time, over all processes. Released when the file is dropped.
     pub(super) fn lock(&self) -> Result<File, RootFileError> {
+        self.check()?;
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).to_owned();
-        let file = options.open(self.0.join(LOCK_FILE)).map_err(io("open the lock of the root files"))?;
+        let file = options.open(self.path.join(LOCK_FILE)).map_err(io("open the lock of the root files"))?;
         for _ in 0..LOCK_TRIES_MAX {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
@@ -113,23 +134,38 @@ impl RootDirectory {
         Err(RootFileError::Busy)
     }
 
-    fn refuse_if_exposed(&self) -> Result<(), RootFileError> {
-        let metadata = std::fs::metadata(&self.0).map_err(io("look at the directory of root files"))?;
-        if metadata.is_dir() && !is_exposed(&metadata) {
-            Ok(())
-        } else {
-            Err(RootFileError::Exposed { what: "the directory of root files" })
-        }
+    /// The directory is there, and nobody else's. Which one is asked first: a mount point is often open to all, which is no
+    /// word on the keys.
+    fn check(&self) -> Result<(), RootFileError> {
+        let metadata = look_at(&self.path)?;
+        self.refuse_another(&metadata)?;
+        refuse_if_exposed(&metadata)
+    }
+
+    fn refuse_another(&self, found: &Metadata) -> Result<(), RootFileError> {
+        if Identity::of(found) == self.identity { Ok(()) } else { Err(RootFileError::Elsewhere) }
     }
 
     fn path(&self, root: &RootRef) -> PathBuf {
         // A region is a slug and a tenant code hexadecimal, so the name cannot leave the directory.
-        Path::join(&self.0, format!("{PREFIX}{root}{SUFFIX}"))
+        self.path.join(format!("{PREFIX}{root}{SUFFIX}"))
+    }
+}
+
+fn look_at(path: &Path) -> Result<Metadata, RootFileError> {
+    std::fs::metadata(path).map_err(io("look at the directory of root files"))
+}
+
+fn refuse_if_exposed(metadata: &Metadata) -> Result<(), RootFileError> {
+    if metadata.is_dir() && !is_exposed(metadata) {
+        Ok(())
+    } else {
+        Err(RootFileError::Exposed { what: "the directory of root files" })
     }
 }
 
 /// Whether group or others have any right.
-fn is_exposed(metadata: &std::fs::Metadata) -> bool {
+fn is_exposed(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o077 != 0
 }
 

@@ -1,7 +1,8 @@
 //! Root keys in files: for development and for air-gapped sites. Whoever can read the directory has the keys.
 //!
 //! Every call reads its root's file, so that a state set by another process (the command line) is obeyed at once; the
-//! ring's cache keeps that rare. Changes take a lock file, write a new file beside the old one, and rename it.
+//! ring's cache keeps that rare. Changes take a lock file, write a new file beside the old one, and rename it. A directory that
+//! went away is a KMS that cannot be reached: what stands in its place says nothing about the roots, and gets none.
 
 mod directory;
 mod root_file;
@@ -62,6 +63,11 @@ pub enum RootFileError {
         #[source]
         source: std::io::Error,
     },
+    /// Another directory stands where the one that was opened did: its volume was unmounted, or it was moved away.
+    #[error(
+        "another directory is in the place of the root files; put theirs back, or start again if it was moved on purpose"
+    )]
+    Elsewhere,
     /// A root's file is not what was written.
     #[error("a root file is corrupt: {0}")]
     Corrupt(&'static str),
@@ -327,6 +333,9 @@ impl From<RootFileError> for KmsError {
         match error {
             RootFileError::Exposed { .. } | RootFileError::NoSuchRoot(_) => Self::Denied,
             RootFileError::Io { what, .. } => Self::Unavailable(what),
+            RootFileError::Elsewhere => {
+                Self::Unavailable("another directory is in the place of the root files")
+            }
             RootFileError::Busy => Self::Unavailable("the root files are locked"),
             RootFileError::Entropy(_) => Self::Unavailable("no random bytes"),
             RootFileError::Corrupt(_)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::keys::{Canary, KekRecord, KekState, KeyStore, StoreError, Wrapped};
+use crate::keys::{Canary, KekRecord, KekState, KeyStore, RootRef, StoreError, Wrapped};
 use crate::model::{ClassCode, KekId, TenantCode};
 
 /// See the module. Clones are one store.
@@ -77,6 +77,10 @@ impl KeyStore for MemoryKeyStore {
 
     async fn find(&self, kek_id: KekId, epoch: u32) -> Result<Option<KekRecord>, StoreError> {
         Ok(self.inner()?.records.get(&(kek_id, epoch)).cloned())
+    }
+
+    async fn names(&self, root: &RootRef) -> Result<bool, StoreError> {
+        Ok(self.inner()?.records.values().any(|one| one.root == *root && one.state == KekState::Live))
     }
 
     async fn page(&self, after: Option<(KekId, u32)>, limit: u32) -> Result<Vec<KekRecord>, StoreError> {

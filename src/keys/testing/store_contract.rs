@@ -14,10 +14,11 @@ pub async fn store_contract(one: &impl KeyStore, two: &impl KeyStore) -> usize {
     racers_agree(one, two).await;
     a_used_id_is_refused(one).await;
     newest_is_by_epoch_and_ignores_subjects(one, two).await;
+    a_root_is_named_by_its_live_keys_alone(one, two).await;
     rewrap_is_compare_and_swap(one, two).await;
     retiring_erases_and_keeps_the_number(one, two).await;
     pages_are_complete_and_ordered(one).await;
-    8
+    9
 }
 
 fn region() -> RegionId {
@@ -92,6 +93,22 @@ async fn newest_is_by_epoch_and_ignores_subjects(one: &impl KeyStore, two: &impl
     let newest = must(two.newest(TenantCode::from_bytes([4; 16]), ClassCode(1)).await);
     assert_eq!(newest.map(|record| (record.kek_id, record.epoch)), Some((KekId::from_bytes([20; 16]), 3)));
     assert_eq!(must(two.newest(TenantCode::from_bytes([5; 16]), ClassCode(1)).await), None);
+}
+
+async fn a_root_is_named_by_its_live_keys_alone(one: &impl KeyStore, two: &impl KeyStore) {
+    let own = |tenant: u8| RootRef::Tenant(region(), TenantCode::from_bytes([tenant; 16]));
+    assert!(!must(one.names(&own(8)).await), "no keys at all");
+    must(one.insert_or_read(&record(50, 1, 8, 1)).await);
+    assert!(!must(two.names(&own(8)).await), "the tenant's keys hang from the region's root");
+    assert!(must(two.names(&RootRef::Region(region())).await));
+    let elsewhere = RootRef::Region("us".parse().unwrap_or_else(|_| panic!("us is a region")));
+    assert!(!must(two.names(&elsewhere).await));
+    must(one.insert_or_read(&KekRecord { root: own(8), ..record(50, 2, 8, 1) }).await);
+    assert!(must(two.names(&own(8)).await));
+    assert!(!must(two.names(&own(9)).await));
+    must(one.insert_or_read(&record(50, 3, 8, 1)).await);
+    assert!(must(one.retire(KekId::from_bytes([50; 16]), 2).await));
+    assert!(!must(two.names(&own(8)).await), "nothing is left that it could open");
 }
 
 async fn rewrap_is_compare_and_swap(one: &impl KeyStore, two: &impl KeyStore) {

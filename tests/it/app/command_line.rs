@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use serde_json::Value;
+use sqlx::ConnectOptions;
 use tempfile::TempDir;
+use terroir::keys::testing::MemoryKeyStore;
+use terroir::keys::{LocalFileKms, Ring, RingParts, RingSettings};
+use terroir::model::{SystemClock, SystemEntropy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -330,6 +334,7 @@ async fn tenants_and_credentials_are_made_listed_and_disabled_and_the_log_has_it
     let listed = installed.json(&["credential", "list", "lyon"]);
     assert!(listed.to_string().contains(key) && !listed.to_string().contains(secret), "shown once");
     let second = installed.json(&["credential", "rotate", key]);
+    let successor = second["access_key"].as_str().unwrap();
     assert_ne!(second["access_key"], first["access_key"]);
     installed.json(&["credential", "disable", key]);
     assert!(installed.json(&["credential", "show", key]).to_string().contains("disabled"));
@@ -355,10 +360,99 @@ async fn tenants_and_credentials_are_made_listed_and_disabled_and_the_log_has_it
     ] {
         assert!(text.contains(operation), "{operation}");
     }
+    for listing in ["tenant.list", "tenant.show", "credential.list", "credential.show"] {
+        assert!(!text.contains(listing), "{listing} concerns no record and changes nothing");
+    }
+    // The third is of the rotation that was refused.
+    let made = recorded(&installed, "credential.create");
+    assert_eq!(made[..2], [key, successor], "the record names the key it made");
+    assert_eq!(recorded(&installed, "credential.rotate"), [key, key], "and the one in whose place");
     std::fs::write(&log, text.replacen("tenant.create", "tenant.delete", 1)).unwrap();
     let tampered = installed.verb(&["audit", "verify"]);
     assert_eq!(code(&tampered), 1);
     assert!(said(&tampered).contains("changed"), "{}", said(&tampered));
+}
+
+/// The credentials that the records of an operation name, in their order.
+fn recorded(installed: &Installation, operation: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(installed.state().join("audit/00000000000000000001.jsonl")).unwrap();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of = lines.filter(|line| line["operation"] == operation);
+    of.map(|line| line["credential"].as_str().unwrap_or("nobody").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_cannot_disable_the_old_key_shows_the_new_secret_and_says_so() {
+    let installed = Installation::begun().await;
+    let first = installed.tenant("lyon");
+    let key = first["access_key"].as_str().unwrap();
+    let index =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(installed.state().join("index/index.sqlite3"));
+    let mut index = index.connect().await.unwrap();
+    let refuses = "CREATE TRIGGER kept BEFORE UPDATE ON directory WHEN old.kind = 'credential' \
+                   BEGIN SELECT RAISE(ABORT, 'kept'); END";
+    sqlx::raw_sql(refuses).execute(&mut index).await.unwrap();
+    let output = installed.verb(&["credential", "rotate", key, "--disable-old", "--json"]);
+    assert_ne!(code(&output), 0, "half of it is not all of it");
+    let second: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(complaint.contains(&format!("terroir credential disable {key}")), "{complaint}");
+    sqlx::raw_sql("DROP TRIGGER kept").execute(&mut index).await.unwrap();
+    let listed = installed.json(&["credential", "list", "lyon"]);
+    let active = listed.as_array().unwrap().iter().filter(|one| one["status"] == "active").count();
+    assert_eq!(active, 2, "{listed}");
+    let mut server = installed.serve("plain.toml", "info").await;
+    installed.client("http", &second).list_buckets().send().await.expect("the new key works");
+    server.terminate();
+    assert_eq!(server.ended().await, 0, "{}", installed.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_can_open_another_ones_canary_does_not_start() {
+    let installed = Installation::begun().await;
+    let own = installed.state().join("tests.fr.canary");
+    assert!(std::fs::read_to_string(&own).unwrap().starts_with("terroir-canary-1:tests:fr:"));
+    let folder = installed.dir.path().join("canaries");
+    std::fs::create_dir(&folder).unwrap();
+    let config = installed.dir.path().join("canaries.toml");
+    let set = format!("[region.fr]\nforeign-canaries = \"{}\"\n", folder.display());
+    let settings = std::fs::read_to_string(installed.config()).unwrap();
+    std::fs::write(&config, settings.replace("[region.fr]\n", &set)).unwrap();
+    let config = config.display().to_string();
+    let serve = || terroir(&["serve", "--config", &config, "--region", "fr"]);
+    let check = || terroir(&["check", "--config", &config]);
+    let list = || terroir(&["tenant", "list", "--config", &config, "--region", "fr"]);
+    for verb in [&serve as &dyn Fn() -> Output, &check, &list] {
+        let output = verb();
+        assert_eq!(code(&output), 78, "nothing to compare with is not a check: {}", said(&output));
+    }
+    // Its own is passed over, and that of a fleet with other roots does not open.
+    std::fs::copy(&own, folder.join("fr.canary")).unwrap();
+    let strangers = TempDir::new().unwrap();
+    std::fs::write(folder.join("us.canary"), canary(strangers.path(), "tests", "us").await).unwrap();
+    assert_eq!(code(&list()), 0, "{}", said(&list()));
+    assert_eq!(code(&check()), 0, "{}", said(&check()));
+    // The mistake: production has the same roots.
+    let production = canary(&installed.state().join("keys/roots"), "prod", "fr").await;
+    std::fs::write(folder.join("prod.canary"), production).unwrap();
+    for verb in [&serve as &dyn Fn() -> Output, &list] {
+        let output = verb();
+        assert_eq!(code(&output), 78, "{}", said(&output));
+        assert!(said(&output).contains("canary"), "{}", said(&output));
+    }
+    std::fs::write(folder.join("prod.canary"), "terroir-canary-1:cut off").unwrap();
+    assert_eq!(code(&check()), 78, "{}", said(&check()));
+}
+
+/// The canary of a fleet with the root keys in `roots`.
+async fn canary(roots: &Path, environment: &str, region: &str) -> String {
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let kms =
+        LocalFileKms::open(roots.to_owned(), region.to_owned(), clock.clone(), entropy.clone()).unwrap();
+    let parts = RingParts { kms: Arc::new(kms), store: Arc::new(MemoryKeyStore::new()), clock, entropy };
+    let settings = RingSettings::new(environment.parse().unwrap(), region.parse().unwrap());
+    Ring::open(parts, settings, &[]).await.unwrap().canary().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]

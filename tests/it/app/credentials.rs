@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use terroir::keys::{KekSpec, KeysError, RootScope};
+use terroir::model::{ClassCode, TenantCode};
+use terroir::settings::{Limits, Scrub};
 use terroir::telemetry::RefusalCode;
 use terroir::testing::{Embedded, Setup};
 
@@ -16,7 +19,7 @@ async fn a_disabled_key_is_refused_within_five_seconds_and_a_rotated_one_works_b
     let world = World::of(&Setup { store: Embedded::Memory, ..Setup::default() }).await;
     let clinic = world.tenant("fr", "clinic", "personal").await;
     let registry = world.app.site("fr").registry();
-    let rotated = registry.rotate_credential(&clinic.credential.key_id, false).await.unwrap();
+    let rotated = registry.rotate_credential(&clinic.credential.key_id, false).await.unwrap().new;
     let new = world.app.client("fr", &rotated);
     let begun = Instant::now();
     until("the new key to be known", async || new.list_buckets().send().await.ok()).await;
@@ -112,7 +115,7 @@ async fn a_secret_is_in_no_file_and_a_key_id_is() {
     let clinic = world.tenant("fr", "clinic", "health").await;
     put(&clinic.s3, "clinic", "a", b"x").await;
     let registry = world.app.site("fr").registry();
-    let rotated = registry.rotate_credential(&clinic.credential.key_id, true).await.unwrap();
+    let rotated = registry.rotate_credential(&clinic.credential.key_id, true).await.unwrap().new;
     for secret in [&clinic.credential.secret, &rotated.secret] {
         let secret = secret.expose();
         assert_eq!(anywhere(world.dir.path(), secret.as_bytes()), None);
@@ -140,4 +143,25 @@ async fn a_regions_folders_are_its_users_alone() {
         seen += 1;
     }
     assert!(seen >= 5, "store, index, keys, audit in their own: {seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_of_a_served_region_outlives_the_longest_write() {
+    let world = World::of(&Setup { store: Embedded::Memory, ..Setup::default() }).await;
+    let ring = world.app.site("fr").ring();
+    let tenant = TenantCode::from_bytes([1; 16]);
+    let spec = KekSpec {
+        class: ClassCode(3),
+        root: RootScope::Region,
+        ttl: Duration::from_mins(1),
+        stale: Duration::ZERO,
+    };
+    ring.current(tenant, &spec).await.unwrap();
+    ring.rotate(tenant, &spec).await.unwrap();
+    let Err(KeysError::TooSoon { seconds }) = ring.retire(tenant, &spec, 1, 0).await else {
+        panic!("retired at once")
+    };
+    let limits = Limits::default();
+    let horizon = limits.reclaim_delay_s.max(Scrub::default().restore_horizon_s);
+    assert!(seconds > horizon / 2, "{seconds}");
 }

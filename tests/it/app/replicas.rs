@@ -114,7 +114,7 @@ async fn a_credential_of_one_replica_is_obeyed_by_the_other_within_five_seconds(
     let world = Replicas::start(3600).await;
     let (one, two) = world.tenant("clinic", "personal").await;
     let registry = world.one.site("fr").registry();
-    let rotated = registry.rotate_credential(&one.credential.key_id, false).await.unwrap();
+    let rotated = registry.rotate_credential(&one.credential.key_id, false).await.unwrap().new;
     let new = world.two.client("fr", &rotated);
     let begun = Instant::now();
     until("the new key to be known", async || new.list_buckets().send().await.ok()).await;

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use terroir::app::{SiteError, StartError};
 use terroir::blobs::testing::Faults;
-use terroir::testing::{Setup, TestTenant};
+use terroir::keys::KeysError;
+use terroir::testing::{Setup, TestApp, TestTenant};
 
 use super::{CLASSES, Random, World, a_minute, exchange, fetch, get, is, keys_of, noise, put, refusal};
 
@@ -25,6 +27,19 @@ fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     }
     found.sort();
     found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_with_another_ones_root_key_is_not_served_beside_it() {
+    let World { app, dir } = World::new().await;
+    app.stop().await;
+    let roots = |region: &str| dir.path().join(region).join("keys/roots/root-fr.key");
+    std::fs::copy(roots("fr"), roots("us")).unwrap();
+    let refused = TestApp::try_start(dir.path(), &Setup::default()).await;
+    let Err(StartError::Site { source, .. }) = refused else { panic!("{refused:?}") };
+    assert!(matches!(*source, SiteError::Keys(KeysError::Canary(_))), "{source:?}");
+    std::fs::remove_file(roots("us")).unwrap();
+    TestApp::start(dir.path(), &Setup::default()).await.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

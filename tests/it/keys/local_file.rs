@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use terroir::keys::{
-    DESTRUCTION_WAIT_MIN, KekContext, Kms, KmsError, LocalFileKms, RootFileError, RootRef, RootState,
-    SqliteKeyStore, StoreError,
+    DESTRUCTION_WAIT_MIN, KekContext, KekSpec, KeysError, Kms, KmsError, LocalFileKms, Ring, RingParts,
+    RootFileError, RootRef, RootState, SqliteKeyStore, StoreError,
 };
 use terroir::model::{ClassCode, KekId, ManualClock, Secret, SystemEntropy, Timestamp};
 
@@ -90,6 +90,68 @@ async fn a_key_store_of_a_newer_release_is_refused() {
     sqlx::raw_sql("PRAGMA user_version = 9").execute(&newer).await.unwrap();
     newer.close().await;
     assert!(matches!(SqliteKeyStore::open(&path).await, Err(StoreError::NewerSchema { found: 9, known: 1 })));
+}
+
+/// As when the volume that the folder is on is unmounted while the proxy serves, and its empty mount point shows.
+#[tokio::test]
+async fn a_folder_that_went_away_makes_no_root_and_is_no_denial() {
+    let folder = tempfile::tempdir().unwrap();
+    let (kms, _) = open(folder.path()).unwrap();
+    let (keys, away) = (folder.path().join("keys"), folder.path().join("away"));
+    let wrapped = kms.wrap(&root(), &context(), &key()).await.unwrap();
+    let other = RootRef::Region("fr".parse().unwrap());
+    fs::rename(&keys, &away).unwrap();
+    for mode in [0o700, 0o755] {
+        fs::create_dir(&keys).unwrap();
+        fs::set_permissions(&keys, fs::Permissions::from_mode(mode)).unwrap();
+        for root in [root(), other.clone()] {
+            let unwrapped = kms.unwrap(&root, &context(), &wrapped).await.map(|_| ());
+            assert!(matches!(unwrapped, Err(KmsError::Unavailable(_))), "{root} {mode:o}: {unwrapped:?}");
+            let made = kms.wrap(&root, &context(), &key()).await.map(|_| ());
+            assert!(matches!(made, Err(KmsError::Unavailable(_))), "{root} {mode:o}: {made:?}");
+            let status = kms.status(&root).await.map(|_| ());
+            assert!(matches!(status, Err(KmsError::Unavailable(_))), "{root} {mode:o}: {status:?}");
+        }
+        assert!(kms.rotate(&root()).is_err() && kms.roots().is_err(), "{mode:o}");
+        assert_eq!(fs::read_dir(&keys).unwrap().count(), 0, "nothing is made in another folder");
+        fs::remove_dir(&keys).unwrap();
+        let gone = kms.unwrap(&root(), &context(), &wrapped).await.map(|_| ());
+        assert!(matches!(gone, Err(KmsError::Unavailable(_))), "no folder at all: {gone:?}");
+    }
+    fs::rename(&away, &keys).unwrap();
+    assert!(kms.unwrap(&root(), &context(), &wrapped).await.is_ok(), "it came back");
+    assert!(kms.wrap(&other, &context(), &key()).await.is_ok());
+}
+
+/// As when a backup of the folder was put back that is older than the tenant.
+#[tokio::test]
+async fn a_root_that_keys_hang_from_was_made_anew_where_its_file_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (kms, clock) = open(folder.path()).unwrap();
+    let store = SqliteKeyStore::open(&folder.path().join("keystore.sqlite")).await.unwrap();
+    let parts = RingParts {
+        kms: Arc::new(kms),
+        store: Arc::new(store),
+        clock: Arc::clone(&clock) as _,
+        entropy: Arc::new(SystemEntropy),
+    };
+    let ring = Ring::open(parts, super::settings(), &[]).await.unwrap();
+    ring.current(super::tenant(1), &super::spec()).await.unwrap();
+    let (file, away) = (folder.path().join(format!("keys/root-{}.key", root())), folder.path().join("away"));
+    fs::rename(&file, &away).unwrap();
+    let other = KekSpec { class: ClassCode(4), ..super::spec() };
+    for refused in [
+        ring.current(super::tenant(1), &other).await.map(|_| 1),
+        ring.rotate(super::tenant(1), &super::spec()).await,
+    ] {
+        assert_eq!(refused, Err(KeysError::RootLost));
+        assert!(!file.exists(), "no other root stands in its place");
+    }
+    ring.current(super::tenant(2), &other).await.unwrap();
+    fs::rename(&away, &file).unwrap();
+    // Past the pause after a failure.
+    clock.advance(Duration::from_mins(1));
+    ring.current(super::tenant(1), &other).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

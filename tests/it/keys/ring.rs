@@ -111,6 +111,26 @@ async fn an_epoch_is_retired_only_when_nothing_names_it_and_nobody_can_still_use
 }
 
 #[tokio::test]
+async fn an_epoch_was_retired_under_a_write_that_had_begun_with_it() {
+    let write_max = Duration::from_hours(15 * 24);
+    let bench = Bench::with(RingSettings { write_max, ..settings() }).await;
+    let begun_with = bench.ring.current(tenant(1), &spec()).await.unwrap();
+    bench.ring.rotate(tenant(1), &spec()).await.unwrap();
+    // No row of the index names the epoch yet: the write's last blob is still on its way.
+    for waited in [Duration::from_hours(2), write_max.saturating_sub(Duration::from_hours(2))] {
+        bench.clock.advance(waited);
+        let refused = bench.ring.retire(tenant(1), &spec(), 1, 0).await;
+        assert!(matches!(refused, Err(KeysError::TooSoon { .. })), "{refused:?}");
+    }
+    let again = bench.ring.by_id(tenant(1), &spec(), begun_with.id(), 1).await.unwrap();
+    assert!(again.key() == begun_with.key(), "what was committed last opens");
+    bench.clock.advance(Duration::from_hours(1) + POINTER_TTL + STALE);
+    bench.ring.retire(tenant(1), &spec(), 1, 0).await.unwrap();
+    let by_default = RingSettings::new("test".parse().unwrap(), "fr".parse().unwrap());
+    assert!(by_default.write_max >= write_max, "whoever says nothing waits as long as anybody may write");
+}
+
+#[tokio::test]
 async fn a_class_that_now_wants_a_root_per_tenant_gets_a_new_epoch_under_it() {
     let bench = Bench::new().await;
     let shared = KekSpec { root: RootScope::Region, ..spec() };

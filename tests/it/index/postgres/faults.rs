@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use sqlx::PgConnection;
 use terroir::index::{
     BlobStanding, Index, IndexError, Lookup, NewVersion, PostgresIndex, PostgresOptions, Precondition,
     PutOutcome,
@@ -262,6 +264,24 @@ async fn a_lock_that_is_held_is_waited_for_no_longer_than_allowed() {
     put(&index, "records", "a").await;
 }
 
+/// Until so many connections of the database wait for a lock.
+async fn until_waiting(look: &mut PgConnection, count: i64) {
+    let deadline = Instant::now() + Duration::from_secs(4);
+    loop {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut *look)
+        .await
+        .unwrap();
+        if waiting == count {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nobody waits");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pool_that_is_used_up_refuses_in_time_and_recovers() {
     let database = shared().database().await;
@@ -281,20 +301,7 @@ async fn a_pool_that_is_used_up_refuses_in_time_and_recovers() {
             })
         })
         .collect();
-    let deadline = Instant::now() + Duration::from_secs(4);
-    loop {
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-        )
-        .fetch_one(&mut look)
-        .await
-        .unwrap();
-        if waiting == 2 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "nobody waits");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_waiting(&mut look, 2).await;
     let refused = index.lookup(OURS, &bucket("records"), &key("a")).await;
     assert!(matches!(refused, Err(IndexError::Overloaded { .. })), "{refused:?}");
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
@@ -302,6 +309,38 @@ async fn a_pool_that_is_used_up_refuses_in_time_and_recovers() {
         committed(put.await.unwrap().unwrap());
     }
     put(&*index, "records", "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_directory_is_read_while_every_connection_is_taken() {
+    let database = shared().database().await;
+    let mut few: PostgresOptions = impatient(database.address());
+    few.pool.connections_max = 2;
+    few.pool.statement_ms_max = 10_000;
+    let index = Arc::new(open_with(few).await.unwrap());
+    make_bucket(&*index, "records").await;
+    index.put_row("credential", "one", 0, Bytes::from_static(b"sealed")).await.unwrap();
+    let (mut other, mut look) = (database.raw().await, database.raw().await);
+    sqlx::raw_sql("BEGIN; LOCK TABLE terroir_index.heads IN SHARE MODE").execute(&mut other).await.unwrap();
+    let crowd: Vec<_> = (0..2)
+        .map(|n| {
+            let index = Arc::clone(&index);
+            tokio::spawn(async move {
+                index.commit_put(version("records", &format!("{n}")), Precondition::None, NOW).await
+            })
+        })
+        .collect();
+    until_waiting(&mut look, 2).await;
+    assert_ne!(index.directory_change().await.unwrap(), 0);
+    assert_eq!(index.rows_changed(0, 10).await.unwrap().len(), 1);
+    let refused = index.lookup(OURS, &bucket("records"), &key("a")).await;
+    assert!(matches!(refused, Err(IndexError::Overloaded { .. })), "the others are taken: {refused:?}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    for put in crowd {
+        committed(put.await.unwrap().unwrap());
+    }
+    index.close().await;
+    assert!(matches!(index.directory_change().await, Err(IndexError::Closed)));
 }
 
 /// A trigger that fails the first `count` writes as the database does when transactions stand in each other's way.
