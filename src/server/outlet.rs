@@ -60,10 +60,8 @@ impl Outlet {
     pub(super) fn poll_too_slow(&self, cx: &mut Context<'_>) -> Poll<TooSlow> {
         let mut state = self.state();
         let left = std::mem::take(&mut state.left);
-        if (left > 0 || state.waiting == 0)
-            && let Err(too_slow) = state.pace.moved(left)
-        {
-            return Poll::Ready(too_slow);
+        if left > 0 || state.waiting == 0 {
+            state.pace.moved(left);
         }
         if state.waiting == 0 {
             return Poll::Pending;

@@ -29,25 +29,26 @@ use tower::service_fn;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
-/// How much later than its limit a cut may come: the machine may be busy.
-const SLACK: Duration = Duration::from_secs(3);
+/// How much later than its limit a cut may come: the machine may be busy. Less than any limit that a test does not name.
+const SLACK: Duration = Duration::from_secs(8);
 
-/// Short limits for what a test measures, long ones for what it does not.
+/// Limits that are reached on no machine, however busy. A test names the short one that it measures, so that nothing else can
+/// have cut its connection; `drain_idle_ms` alone is short, since every drain with a quiet connection takes that long.
 fn limits() -> Limits {
     Limits {
         connections_max: 64,
-        handshake_ms: 300,
-        header_read_ms: 300,
+        handshake_ms: 60_000,
+        header_read_ms: 60_000,
         header_bytes_max: 16 * 1024,
         headers_max: 20,
-        keep_alive_ms: 700,
-        body_idle_ms: 300,
-        answer_stall_ms: 300,
+        keep_alive_ms: 60_000,
+        body_idle_ms: 60_000,
+        answer_stall_ms: 60_000,
         rate_bytes_min: 1000,
-        rate_window_ms: 600,
-        linger_ms: 2_000,
+        rate_window_ms: 60_000,
+        linger_ms: 10_000,
         drain_idle_ms: 300,
-        drain_ms: 10_000,
+        drain_ms: 60_000,
         http2: Http2Limits { streams_max: 10, withdrawn_max: 50, ..Http2Limits::default() },
         ..Limits::default()
     }
@@ -209,20 +210,21 @@ async fn exchange(running: &Running, request: &[u8]) -> String {
     rest(&mut socket).await
 }
 
-/// Sends `request`, then measures how long until the server closes.
+/// Measures how long until the server closes a connection that sent `request`.
 async fn time_to_close(running: &Running, request: &[u8]) -> (Duration, String) {
-    let mut socket = running.connect().await;
     let begun = Instant::now();
+    let mut socket = running.connect().await;
     socket.write_all(request).await.unwrap();
     let answer = rest(&mut socket).await;
     (begun.elapsed(), answer)
 }
 
+/// `took` is to be measured from before whatever starts the server's clock: then no pause of the test can make it too short.
 #[track_caller]
 fn assert_took(took: Duration, limit_ms: u64) {
     let limit = Duration::from_millis(limit_ms);
     println!("closed after {} ms for a limit of {limit_ms} ms", took.as_millis());
-    assert!(took >= limit.mul_f64(0.9) && took <= limit + SLACK, "{took:?} for a limit of {limit:?}");
+    assert!(took >= limit && took <= limit + SLACK, "{took:?} for a limit of {limit:?}");
 }
 
 #[tokio::test]
@@ -246,17 +248,17 @@ async fn a_request_is_answered_and_counted_and_knows_its_peer() {
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
-    let running = start(limits()).await;
-    assert_took(time_to_close(&running, b"").await.0, limits().header_read_ms);
+    let running = start(Limits { header_read_ms: 300, ..limits() }).await;
+    assert_took(time_to_close(&running, b"").await.0, 300);
     assert_eq!(running.metrics.connections_timed_out().value(), 1);
 }
 
 #[tokio::test]
 async fn slow_headers_are_cut_though_bytes_keep_coming() {
-    let running = start(limits()).await;
+    let running = start(Limits { header_read_ms: 300, ..limits() }).await;
+    let begun = Instant::now();
     let socket = running.connect().await;
     let (mut reader, mut writer) = socket.into_split();
-    let begun = Instant::now();
     let drip = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         for byte in b"GET /ok HTTP/1.1\r\nHost: a\r\nX-Slow: ".iter().chain(std::iter::repeat(&b'x')) {
@@ -267,51 +269,51 @@ async fn slow_headers_are_cut_though_bytes_keep_coming() {
         }
     });
     rest(&mut reader).await;
-    assert_took(begun.elapsed(), limits().header_read_ms);
+    assert_took(begun.elapsed(), 300);
     drip.abort();
 }
 
 #[tokio::test]
 async fn a_second_request_with_slow_headers_is_cut_too() {
-    let running = start(Limits { keep_alive_ms: 60_000, ..limits() }).await;
+    let running = start(Limits { header_read_ms: 1_000, ..limits() }).await;
     let mut socket = running.connect().await;
     socket.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     one_answer(&mut socket).await;
     let begun = Instant::now();
     socket.write_all(b"GET /ok HT").await.unwrap();
     rest(&mut socket).await;
-    assert_took(begun.elapsed(), limits().header_read_ms);
+    assert_took(begun.elapsed(), 1_000);
 }
 
 #[tokio::test]
 async fn an_idle_kept_alive_connection_outlives_the_header_limit_and_then_closes() {
-    let running = start(limits()).await;
+    let running = start(Limits { header_read_ms: 1_000, keep_alive_ms: 1_500, ..limits() }).await;
     let mut socket = running.connect().await;
+    let begun = Instant::now();
     socket.write_all(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     one_answer(&mut socket).await;
-    let begun = Instant::now();
     assert_eq!(rest(&mut socket).await, "");
-    assert_took(begun.elapsed(), limits().keep_alive_ms);
+    assert_took(begun.elapsed(), 1_500);
 }
 
 #[tokio::test]
 async fn a_body_that_stops_is_answered_408() {
-    let running = start(limits()).await;
+    let running = start(Limits { body_idle_ms: 300, ..limits() }).await;
     let request = b"PUT /sink HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc";
     let mut socket = running.connect().await;
     let begun = Instant::now();
     socket.write_all(request).await.unwrap();
     let answer = one_answer(&mut socket).await;
-    assert_took(begun.elapsed(), limits().body_idle_ms);
+    assert_took(begun.elapsed(), 300);
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_body_below_the_minimum_rate_is_answered_408() {
-    let running = start(limits()).await;
+    let running = start(Limits { rate_window_ms: 600, ..limits() }).await;
     let (mut reader, mut writer) = running.connect().await.into_split();
-    writer.write_all(b"PUT /sink HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
     let begun = Instant::now();
+    writer.write_all(b"PUT /sink HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
     let drip = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_millis(50));
         loop {
@@ -322,41 +324,94 @@ async fn a_body_below_the_minimum_rate_is_answered_408() {
         }
     });
     let answer = one_answer(&mut reader).await;
-    assert_took(begun.elapsed(), limits().rate_window_ms);
+    assert_took(begun.elapsed(), 600);
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     drip.abort();
 }
 
-#[tokio::test]
-async fn a_body_above_the_minimum_rate_may_take_its_time() {
-    let running = start(limits()).await;
+/// The limits of a body, short.
+fn hurried() -> Limits {
+    Limits { body_idle_ms: 300, rate_window_ms: 600, ..limits() }
+}
+
+/// Sends 4,000 bytes of a body in two seconds, twice the least rate; what is answered.
+async fn sent_steadily(running: &Running) -> String {
     let (mut reader, mut writer) = running.connect().await.into_split();
     writer.write_all(b"PUT /sink HTTP/1.1\r\nHost: a\r\nContent-Length: 4000\r\n\r\n").await.unwrap();
-    let begun = Instant::now();
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    // Late after a pause, it catches up: ticks that were missed come at once.
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    let sending = tokio::spawn(async move {
         for _ in 0..40 {
             ticks.tick().await;
-            writer.write_all(&[b'x'; 100]).await.unwrap();
+            if writer.write_all(&[b'x'; 100]).await.is_err() {
+                return;
+            }
         }
         std::future::pending::<()>().await;
     });
-    assert!(one_answer(&mut reader).await.ends_with("read 4000"));
+    let answer = one_answer(&mut reader).await;
+    sending.abort();
+    answer
+}
+
+#[tokio::test]
+async fn a_body_above_the_minimum_rate_may_take_its_time() {
+    let running = start(hurried()).await;
+    let begun = Instant::now();
+    let answer = sent_steadily(&running).await;
+    assert!(answer.ends_with("read 4000"), "{answer}");
     // More than three windows.
-    assert!(begun.elapsed() > Duration::from_millis(3 * limits().rate_window_ms));
+    assert!(begun.elapsed() > Duration::from_millis(3 * hurried().rate_window_ms));
+}
+
+/// A machine that is busy with something else holds up everybody, so here everybody is one thread. When it runs again, the
+/// client's bytes and the end of its time are there at once.
+async fn hold_up(after_ms: u64, for_ms: u64) {
+    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+    std::thread::sleep(Duration::from_millis(for_ms));
+}
+
+#[tokio::test]
+async fn a_server_that_was_held_up_blamed_the_client_for_a_slow_body() {
+    // Nothing for longer than the idle limit; and little in a window that was full when the first bytes of many were read.
+    for held_up_ms in [450, 700] {
+        let running = start(hurried()).await;
+        let holding_up = async {
+            for _ in 0..3 {
+                hold_up(170, held_up_ms).await;
+            }
+        };
+        let (answer, ()) = tokio::join!(sent_steadily(&running), holding_up);
+        assert!(answer.ends_with("read 4000"), "{held_up_ms} ms: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_held_up_cut_a_head_that_had_come() {
+    let running = start(Limits { header_read_ms: 300, ..limits() }).await;
+    let mut socket = running.connect().await;
+    let client = tokio::spawn(async move {
+        socket.write_all(b"GET /ok HTTP/1.1\r\nHost: ").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        socket.write_all(b"a\r\nConnection: close\r\n\r\n").await.unwrap();
+        rest(&mut socket).await
+    });
+    hold_up(100, 500).await;
+    let answer = client.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_reader_that_stops_is_cut() {
-    let running = start(limits()).await;
+    let running = start(Limits { answer_stall_ms: 300, ..limits() }).await;
     let mut socket = running.connect().await;
-    socket.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let begun = Instant::now();
+    socket.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     while running.metrics.connections_timed_out().value() == 0 {
         assert!(begun.elapsed() < Duration::from_secs(20), "never cut");
         tokio::task::yield_now().await;
     }
-    assert!(begun.elapsed() >= Duration::from_millis(limits().answer_stall_ms * 9 / 10));
+    assert_took(begun.elapsed(), 300);
     // What is read is not the whole, and does not look like it.
     let mut bytes = Vec::new();
     assert!(socket.read_to_end(&mut bytes).await.is_err(), "reset, not ended");
@@ -365,7 +420,8 @@ async fn a_reader_that_stops_is_cut() {
 
 #[tokio::test]
 async fn a_slow_service_is_not_the_clients_fault() {
-    let running = start(limits()).await;
+    let short = Limits { keep_alive_ms: 300, answer_stall_ms: 300, ..hurried() };
+    let running = start(Limits { header_read_ms: 300, ..short }).await;
     let mut socket = running.connect().await;
     socket.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     // Longer than every limit on the other side.
@@ -460,7 +516,7 @@ async fn an_error_before_the_body_is_read_reaches_a_client_that_is_still_writing
 
 #[tokio::test]
 async fn an_error_before_an_endless_body_reaches_the_client_and_the_body_is_not_taken() {
-    let running = start(limits()).await;
+    let running = start(Limits { linger_ms: 2_000, ..limits() }).await;
     let (mut reader, mut writer) = running.connect().await.into_split();
     let head = b"PUT /deny HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     writer.write_all(head).await.unwrap();
@@ -478,7 +534,7 @@ async fn an_error_before_an_endless_body_reaches_the_client_and_the_body_is_not_
     let sent = flood.await.unwrap();
     // 64 KiB were read; the rest filled the kernel's buffers.
     assert!(sent < 32 << 20, "{sent}");
-    assert!(begun.elapsed() < Duration::from_millis(limits().linger_ms) + SLACK);
+    assert!(begun.elapsed() < Duration::from_secs(2) + SLACK);
 }
 
 #[tokio::test]
