@@ -121,6 +121,7 @@ fn handle(request: Request<Inbound>, gate: Arc<Semaphore>) -> Handled {
                 );
                 Response::new(StreamBody::new(frames).boxed_unsync())
             }
+            "/one-frame" | "/one-frame-unsaid" => one_frame(path.ends_with("unsaid"), gate).await,
             "/broken" => {
                 let frames = [Ok(http_body::Frame::data(Bytes::from_static(b"half"))), Err("corrupt".into())];
                 Response::new(StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync())
@@ -144,6 +145,27 @@ fn handle(request: Request<Inbound>, gate: Arc<Semaphore>) -> Handled {
             _ => text(StatusCode::OK, "ok"),
         })
     })
+}
+
+/// More than the kernel takes from a server whose client does not read.
+const ONE_FRAME_BYTES: usize = 32 << 20;
+
+/// A body of one frame that holds a permit of the gate for as long as it lasts. `unsaid`: that it has ended, it tells only when
+/// it is asked for more.
+async fn one_frame(unsaid: bool, gate: Arc<Semaphore>) -> Answer {
+    let held = gate.acquire_owned().await.unwrap();
+    let bytes = Bytes::from(vec![b'x'; ONE_FRAME_BYTES]);
+    let body = if unsaid {
+        let frames = futures_util::stream::iter([Ok::<_, BoxError>(http_body::Frame::data(bytes))]);
+        StreamBody::new(frames).boxed_unsync()
+    } else {
+        Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+    };
+    let holding = body.map_frame(move |frame| {
+        let _held = &held;
+        frame
+    });
+    Response::new(holding.boxed_unsync())
 }
 
 async fn sink(mut body: Inbound) -> Answer {
@@ -217,6 +239,17 @@ async fn time_to_close(running: &Running, request: &[u8]) -> (Duration, String) 
     socket.write_all(request).await.unwrap();
     let answer = rest(&mut socket).await;
     (begun.elapsed(), answer)
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let looking = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), looking)
+        .await
+        .unwrap_or_else(|_| panic!("waited for {what}"));
 }
 
 /// `took` is to be measured from before whatever starts the server's clock: then no pause of the test can make it too short.
@@ -416,6 +449,39 @@ async fn a_reader_that_stops_is_cut() {
     let mut bytes = Vec::new();
     assert!(socket.read_to_end(&mut bytes).await.is_err(), "reset, not ended");
     assert_eq!(running.metrics.connections().value(), 0);
+}
+
+/// hyper lets go of a body when it has queued the last frame, long before a slow reader has taken it: what the body held was
+/// given back while the bytes were still there.
+#[tokio::test]
+async fn an_answer_that_nobody_takes_keeps_its_books_in_http_1() {
+    for path in ["/one-frame", "/one-frame-unsaid"] {
+        for cut in [false, true] {
+            let limits = if cut { Limits { answer_stall_ms: 300, ..limits() } } else { limits() };
+            let running = start(limits).await;
+            running.gate.add_permits(1);
+            let mut socket = running.connect().await;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            socket.write_all(request.as_bytes()).await.unwrap();
+            let sent = running.metrics.body_bytes(Direction::Out);
+            until("the only frame", || sent.value() == ONE_FRAME_BYTES as u64).await;
+            let books = || (running.metrics.in_flight().value(), running.gate.available_permits());
+            if cut {
+                until("the cut", || running.metrics.connections_timed_out().value() == 1).await;
+            } else {
+                for _ in 0..1_000 {
+                    tokio::task::yield_now().await;
+                }
+                assert_eq!(books(), (1, 0), "{path}");
+                let mut block = vec![0; 1 << 20];
+                let mut read = 0;
+                while read < ONE_FRAME_BYTES {
+                    read += socket.read(&mut block).await.unwrap();
+                }
+            }
+            until("the books to be closed", || books() == (0, 1)).await;
+        }
+    }
 }
 
 #[tokio::test]
