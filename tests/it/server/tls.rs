@@ -141,6 +141,12 @@ fn unusable_certificates_and_keys_are_named_but_not_quoted() {
     };
     let key = std::fs::read_to_string(&ours.files.key).unwrap();
     let secret: String = key.lines().nth(1).unwrap().to_owned();
+    // The same as bytes, which is how some print what they could not read.
+    let bytes = format!("{:?}", secret.as_bytes());
+    let bytes = bytes.trim_matches(['[', ']']);
+    // Line breaks are lost where a key goes through a variable or a form.
+    let joined = key.lines().collect::<Vec<_>>().join(" ");
+    let endless = joined.split(" -----END").next().unwrap();
     let no_x509 = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (certificates, key) in [
         (dir.path().join("absent.pem"), ours.files.key.clone()),
@@ -148,13 +154,17 @@ fn unusable_certificates_and_keys_are_named_but_not_quoted() {
         (write("zeroes.pem", no_x509), ours.files.key.clone()),
         (ours.files.certificates.clone(), write("empty-key.pem", "")),
         (ours.files.certificates.clone(), write("cut.pem", &key[..key.len() / 2])),
+        (ours.files.certificates.clone(), write("joined.pem", &joined)),
+        (ours.files.certificates.clone(), write("endless.pem", endless)),
+        (write("joined-here.pem", &joined), ours.files.key.clone()),
+        (write("endless-here.pem", endless), ours.files.key.clone()),
         (ours.files.certificates.clone(), other.files.key.clone()),
         (ours.files.key.clone(), ours.files.key.clone()),
     ] {
         let files = TlsFiles { certificates, key };
         let error = Certificates::load(files, Arc::new(SystemClock), Arc::default()).unwrap_err();
         let text = format!("{} {error:?}", terroir::telemetry::event::chain(&error));
-        assert!(text.contains(".pem") && !text.contains(&secret), "{text}");
+        assert!(text.contains(".pem") && !text.contains(&secret) && !text.contains(bytes), "{text}");
     }
 }
 
