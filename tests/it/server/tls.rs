@@ -296,6 +296,37 @@ fn a_pair_that_cannot_be_used_leaves_the_one_before_and_is_counted_once() {
     assert_eq!(rotated.metrics.certificate_reloads().value(), 0);
 }
 
+#[test]
+fn a_certificate_that_was_not_valid_yet_is_taken_when_it_is() {
+    let good = certificate();
+    let folder = tempfile::TempDir::new().unwrap();
+    let files = TlsFiles { certificates: folder.path().join("tls.crt"), key: folder.path().join("tls.key") };
+    std::fs::copy(&good.files.certificates, &files.certificates).unwrap();
+    std::fs::copy(&good.files.key, &files.key).unwrap();
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let metrics = Arc::new(Metrics::default());
+    let certificates =
+        Certificates::load(files.clone(), Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&metrics))
+            .unwrap();
+    let before = certificates.config();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut early = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    early.not_before = rcgen::date_time_ymd(2900, 1, 1);
+    early.not_after = rcgen::date_time_ymd(2999, 1, 1);
+    std::fs::write(&files.certificates, early.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&files.key, key.serialize_pem()).unwrap();
+    assert!(matches!(certificates.reload_if_changed(), Err(TlsError::NotValidNow { .. })));
+    // Looked at again and again, told of once.
+    assert!(!certificates.reload_if_changed().unwrap());
+    assert!(Arc::ptr_eq(&before, &certificates.config()));
+    assert_eq!(metrics.certificate_reloads_failed().value(), 1);
+    clock.advance(Duration::from_hours(24 * 365 * 880));
+    assert!(certificates.reload_if_changed().unwrap());
+    assert!(!Arc::ptr_eq(&before, &certificates.config()));
+    assert!(!certificates.reload_if_changed().unwrap());
+    assert_eq!((metrics.certificate_reloads().value(), metrics.certificate_reloads_failed().value()), (1, 1));
+}
+
 /// Sixteen clients in both protocols, some with one connection for all requests and some with one each, while the pair is
 /// replaced twenty times: by the watch's own look at the files, and by being asked (SIGHUP).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
