@@ -75,6 +75,10 @@ where
     if is_http1 && (phases.is_unread() || unwelcomed || panicked || phases.is_draining()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    // In HTTP/2 the header says nothing (RFC 9113, 8.2.2): who means the connection's end has to say GOAWAY.
+    if !is_http1 && response.headers_mut().remove(header::CONNECTION).is_some_and(|value| value == "close") {
+        phases.leave();
+    }
     Ok(response)
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use terroir::server::{
@@ -122,6 +122,11 @@ fn handle(request: Request<Inbound>, gate: Arc<Semaphore>) -> Handled {
                 Response::new(StreamBody::new(frames).boxed_unsync())
             }
             "/one-frame" | "/one-frame-unsaid" => one_frame(path.ends_with("unsaid"), gate).await,
+            "/closing" => {
+                let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, "elsewhere");
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                answer
+            }
             "/broken" => {
                 let frames = [Ok(http_body::Frame::data(Bytes::from_static(b"half"))), Err("corrupt".into())];
                 Response::new(StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync())

@@ -502,3 +502,42 @@ async fn a_client_that_ignores_a_goaway_does_not_hold_the_drain() {
     assert_eq!(drained, Drained { idle: 1, finished: 0, aborted: 0 });
     drop(tls);
 }
+
+/// The header has no meaning in HTTP/2 and is left out; what it says is said by GOAWAY.
+#[tokio::test]
+async fn an_answer_that_closes_says_goaway() {
+    let mut raw = Raw::new(limits()).await;
+    raw.send(&get(1, "/closing")).await;
+    let mut came = Vec::new();
+    while let Some(next) = raw.next().await {
+        came.push((next.kind, next.stream));
+        if next.kind == PING && next.flags == 0 {
+            raw.send(&frame(PING, 1, 0, &next.payload)).await;
+        }
+    }
+    let at = |wanted| came.iter().position(|one| *one == wanted);
+    let (answer, goaway) = (at((HEADERS, 1)).expect("an answer"), at((GOAWAY, 0)).expect("a goodbye"));
+    assert!(answer < goaway, "{came:?}");
+    until("its end", || raw.running.metrics.connections().value() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_asking_after_its_goaway_is_cut() {
+    let mut raw = Raw::new(limits()).await;
+    let mut answered = 0;
+    'asking: for stream in (1..2_001).step_by(2) {
+        if raw.tls.write_all(&get(stream, "/closing")).await.is_err() || raw.tls.flush().await.is_err() {
+            break;
+        }
+        loop {
+            let Some(next) = raw.next().await else { break 'asking };
+            if next.stream == stream && next.flags & END_STREAM != 0 {
+                break;
+            }
+        }
+        answered += 1;
+    }
+    // As many as can have been on their way.
+    assert!((5..50).contains(&answered), "{answered}");
+    until("its end", || raw.running.metrics.connections().value() == 0).await;
+}
