@@ -1,5 +1,6 @@
 //! Drains: nothing that was asked stays unanswered, and nothing outlives the limit.
 
+use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,6 +9,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use tls::{certificate, connector, localhost};
@@ -185,6 +187,65 @@ async fn a_crowd_that_the_kernel_had_connected_was_reset_by_the_drain() {
     });
     assert_eq!(answers.await.unwrap(), CROWD);
     assert_eq!(running.task.await.unwrap().aborted, 0);
+}
+
+// ---- no descriptors
+
+const STARVED: &str = "TERROIR_TEST_WITHOUT_DESCRIPTORS";
+
+/// Not a test of its own: what the next one runs in a process whose descriptors it may take away.
+#[tokio::test]
+#[ignore = "the other half of the test below, which runs it as a process of its own"]
+async fn child_has_no_descriptors_in_its_notice() {
+    if std::env::var_os(STARVED).is_none() {
+        return;
+    }
+    let failures = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&failures);
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || Counting(Arc::clone(&counting)));
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines)).unwrap();
+    let running = start(Limits { notice_ms: 1_000, ..limits() }).await;
+    // It is with the kernel: nobody has accepted yet.
+    let _waiting = std::net::TcpStream::connect(running.address).unwrap();
+    let next = std::fs::File::open("/dev/null").unwrap().as_raw_fd();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let none = rustix::process::Rlimit { current: Some(u64::try_from(next).unwrap()), ..limit };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, none).unwrap();
+    running.drained().await;
+    println!("failures: {}", failures.load(Ordering::Relaxed));
+}
+
+/// Counts the log's lines about connections that could not be taken.
+struct Counting(Arc<AtomicUsize>);
+
+impl std::io::Write for Counting {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if line.windows(13).any(|part| part == b"accept_failed") {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_server_without_descriptors_spun_in_its_notice() {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args([
+        "--exact",
+        "server::drain::child_has_no_descriptors_in_its_notice",
+        "--ignored",
+        "--nocapture",
+    ]);
+    let child = command.env(STARVED, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    let failures = said.split("failures: ").nth(1).and_then(|rest| rest.lines().next()?.parse::<u32>().ok());
+    println!("{failures:?} failures to accept in a second of notice");
+    // One in 50 ms, and half a second more for those who wait when the drain begins.
+    assert!(failures.is_some_and(|failures| (1..=35).contains(&failures)), "{said}");
 }
 
 // ---- under load
