@@ -2,12 +2,12 @@
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-use crate::settings::Settings;
+use crate::settings::{Limits, Settings};
 use crate::telemetry::event;
 
-/// Descriptors of a region that are no connections of its data listener: control and observe (256 each), the store's (64) and
-/// the index's connections, audit log and key files.
-const REGION_FILES: u64 = 1_024;
+/// Descriptors of a region that no setting counts: control and observe (256 connections each), audit log and keys, and nearly as
+/// many again.
+const REGION_FILES: u64 = 1_000;
 /// Descriptors of the process: the runtime's, standard streams, catalogue.
 const PROCESS_FILES: u64 = 128;
 
@@ -41,17 +41,19 @@ pub(super) fn fit_to_descriptors(settings: &mut Settings) {
     }
     // None is no limit.
     let Some(files) = limit.current else { return };
-    let carried = connections_carried(files, settings.regions.len() as u64);
+    let carried = connections_carried(files, settings.regions.len() as u64, &settings.limits);
     if carried < settings.limits.connections_max {
         event::connections_lowered(settings.limits.connections_max, carried, files);
         settings.limits.connections_max = carried;
     }
 }
 
-/// Connections of each data listener that `files` descriptors carry.
-fn connections_carried(files: u64, regions: u64) -> u64 {
+/// Connections of each data listener that `files` descriptors carry beside those to the region's store and index.
+fn connections_carried(files: u64, regions: u64, limits: &Limits) -> u64 {
     let for_regions = files.saturating_sub(PROCESS_FILES) / regions.max(1);
-    for_regions.saturating_sub(REGION_FILES).max(1)
+    let others =
+        REGION_FILES.saturating_add(limits.store_in_flight_max).saturating_add(limits.index_connections_max);
+    for_regions.saturating_sub(others).max(1)
 }
 
 #[cfg(test)]
@@ -60,9 +62,18 @@ mod tests {
 
     #[test]
     fn what_the_descriptors_carry_is_what_is_left_of_them() {
-        assert_eq!(connections_carried(1_048_576, 1), 1_048_576 - 128 - 1_024);
-        assert_eq!(connections_carried(20_000, 2), (20_000 - 128) / 2 - 1_024);
-        assert_eq!(connections_carried(64, 1), 1);
-        assert_eq!(connections_carried(0, 0), 1);
+        let limits = Limits { store_in_flight_max: 128, index_connections_max: 16, ..Limits::default() };
+        assert_eq!(connections_carried(1_048_576, 1, &limits), 1_048_576 - 128 - 1_000 - 144);
+        assert_eq!(connections_carried(20_000, 2, &limits), (20_000 - 128) / 2 - 1_000 - 144);
+        assert_eq!(connections_carried(64, 1, &limits), 1);
+        assert_eq!(connections_carried(0, 0, &limits), 1);
+    }
+
+    #[test]
+    fn many_connections_to_the_store_left_no_descriptors_for_clients() {
+        let limits =
+            Limits { store_in_flight_max: 10_000, index_connections_max: 1_000, ..Limits::default() };
+        let carried = connections_carried(20_000, 1, &limits);
+        assert!(carried + 10_000 + 1_000 < 20_000, "{carried}");
     }
 }

@@ -1,6 +1,7 @@
 //! The one address that a connector may talk to, as parsed from the region's file.
 
 use http::Uri;
+use rustls::pki_types::pem;
 
 /// What makes the endpoint unusable before anything is sent.
 #[derive(Debug, thiserror::Error)]
@@ -11,15 +12,28 @@ pub enum EndpointError {
     /// No TLS to another machine.
     #[error("an endpoint without TLS is allowed on loopback addresses only")]
     ClearText,
-    /// The file of CA certificates.
+    /// The file of CA certificates could not be read.
     #[error("the CA certificates cannot be read")]
-    Roots(#[source] rustls::pki_types::pem::Error),
+    Unreadable(#[source] std::io::Error),
+    /// It is not PEM. The reader's own error is not kept: it quotes the line it stumbled on, and somebody may have named the file
+    /// of a key.
+    #[error("the CA certificates are not PEM")]
+    Roots,
     /// Nobody would be trusted.
     #[error("there is no usable CA certificate")]
     NoRoots,
     /// rustls refuses the set-up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
+}
+
+impl From<pem::Error> for EndpointError {
+    fn from(error: pem::Error) -> Self {
+        match error {
+            pem::Error::Io(source) => Self::Unreadable(source),
+            _ => Self::Roots,
+        }
+    }
 }
 
 /// The one place a connector talks to.

@@ -75,8 +75,8 @@ where
 fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, EndpointError> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = ca_file {
-        for certificate in CertificateDer::pem_file_iter(file).map_err(EndpointError::Roots)? {
-            roots.add(certificate.map_err(EndpointError::Roots)?).map_err(EndpointError::Tls)?;
+        for certificate in CertificateDer::pem_file_iter(file)? {
+            roots.add(certificate?).map_err(EndpointError::Tls)?;
         }
     } else {
         // Systems carry roots that rustls does not parse; those are left out, as every client does.

@@ -15,7 +15,7 @@ use tower::{Service, ServiceExt};
 
 use super::Server;
 use super::inbound::{Inbound, Paced, Peer};
-use super::outlet::{Outlet, Piece};
+use super::outlet::{Kept, Outlet, Piece};
 use super::pace::PaceLimits;
 use super::phases::Phases;
 use crate::telemetry::{Direction, Metrics, event};
@@ -45,6 +45,7 @@ pub(super) async fn answer<S, B>(
 ) -> Result<Response<Answer<B>>, Infallible>
 where
     S: Service<Request<Inbound>, Response = Response<B>, Error = Infallible>,
+    B: Send + 'static,
 {
     let Shared { server, peer, phases } = &*shared;
     let is_http1 = request.version() < Version::HTTP_2;
@@ -64,7 +65,7 @@ where
     let served = AssertUnwindSafe(service.oneshot(request)).catch_unwind().await;
     books.began = true;
     let (mut response, panicked) = if let Ok(response) = served {
-        (response?.map(|inner| Answer { inner: Some(inner), outlet, books }), false)
+        (response?.map(|inner| Answer::of(Some(inner), outlet, books)), false)
     } else {
         server.metrics.panics().increment();
         event::request_panicked(server.name);
@@ -74,11 +75,15 @@ where
     if is_http1 && (phases.is_unread() || unwelcomed || panicked || phases.is_draining()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    // In HTTP/2 the header says nothing (RFC 9113, 8.2.2): who means the connection's end has to say GOAWAY.
+    if !is_http1 && response.headers_mut().remove(header::CONNECTION).is_some_and(|value| value == "close") {
+        phases.leave();
+    }
     Ok(response)
 }
 
-fn empty<B>(status: StatusCode, books: Books) -> Response<Answer<B>> {
-    let mut response = Response::new(Answer { inner: None, outlet: None, books });
+fn empty<B: Send + 'static>(status: StatusCode, books: Books) -> Response<Answer<B>> {
+    let mut response = Response::new(Answer::of(None, None, books));
     *response.status_mut() = status;
     response
 }
@@ -89,13 +94,15 @@ struct Books {
     metrics: Arc<Metrics>,
     /// The answer's head was made.
     began: bool,
+    in_flight: Option<InFlight>,
 }
 
 impl Books {
     fn open(phases: &Arc<Phases>, metrics: &Arc<Metrics>) -> Self {
         phases.serving();
         metrics.in_flight().add(1);
-        Self { phases: Arc::clone(phases), metrics: Arc::clone(metrics), began: false }
+        let in_flight = Some(InFlight(Arc::clone(metrics)));
+        Self { phases: Arc::clone(phases), metrics: Arc::clone(metrics), began: false, in_flight }
     }
 }
 
@@ -104,21 +111,46 @@ impl Drop for Books {
         if !self.began {
             self.phases.withdrawn();
         }
-        self.metrics.in_flight().add(-1);
         self.phases.answered();
     }
 }
 
+/// One of the requests in flight.
+struct InFlight(Arc<Metrics>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight().add(-1);
+    }
+}
+
 /// An answer's body, counted; in HTTP/2 handed out piece by piece.
-pub(super) struct Answer<B> {
+pub(super) struct Answer<B: Send + 'static> {
     inner: Option<B>,
     outlet: Option<Arc<Outlet>>,
+    /// In HTTP/1, where hyper lets go of the body when it has queued the last piece: what is to last until that is written.
+    kept: Kept,
     books: Books,
+}
+
+impl<B: Send + 'static> Answer<B> {
+    fn of(inner: Option<B>, outlet: Option<Arc<Outlet>>, books: Books) -> Self {
+        Self { inner, outlet, kept: Kept::default(), books }
+    }
+}
+
+impl<B: Send + 'static> Drop for Answer<B> {
+    /// The body holds shares and memory, and its last pieces may be cut from that memory: all of it stays with them.
+    fn drop(&mut self) {
+        if self.outlet.is_none() {
+            self.kept.put((self.inner.take(), self.books.in_flight.take()));
+        }
+    }
 }
 
 impl<B> Body for Answer<B>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     type Data = Piece;
@@ -146,7 +178,7 @@ where
             this.books.metrics.body_bytes(Direction::Out).add(bytes as u64);
             Ok(frame.map_data(|bytes| match &this.outlet {
                 Some(outlet) => outlet.piece(bytes),
-                None => Piece::plain(bytes),
+                None => this.kept.piece(bytes),
             }))
         }))
     }

@@ -34,6 +34,8 @@ struct Current {
     config: Arc<ServerConfig>,
     /// The files as they were looked at last, used or not.
     seen: Stamp,
+    /// They could not be used. What is wrong may mend without them: a certificate becomes valid, a clock is set.
+    failed: bool,
 }
 
 impl Certificates {
@@ -46,7 +48,7 @@ impl Certificates {
         let seen = stamp(&files);
         let loaded = load(&files, clock.now())?;
         note_end(&metrics, &loaded);
-        let current = RwLock::new(Current { config: loaded.config, seen });
+        let current = RwLock::new(Current { config: loaded.config, seen, failed: false });
         Ok(Arc::new(Self { files, clock, metrics, current }))
     }
 
@@ -57,34 +59,38 @@ impl Certificates {
 
     /// Reads the files again. If they cannot be used, the present pair stays, and the failure is logged and counted. Blocks.
     pub fn reload(&self) -> Result<(), TlsError> {
+        self.read().inspect_err(|error| {
+            self.metrics.certificate_reloads_failed().increment();
+            event::certificate_kept(&self.files.certificates, error);
+        })
+    }
+
+    /// [`Certificates::reload`] if a file is another than last time. If none is and they could not be used then, tries again, and
+    /// says nothing if they still cannot. Whether there is another pair now. Blocks.
+    pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
+        let (seen, failed) = {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            (current.seen, current.failed)
+        };
+        if stamp(&self.files) != seen {
+            return self.reload().map(|()| true);
+        }
+        Ok(failed && self.read().is_ok())
+    }
+
+    /// Reads the files, and takes them if they can be used.
+    fn read(&self) -> Result<(), TlsError> {
         // Before reading: what changes from here on is looked at again.
         let seen = stamp(&self.files);
         let loaded = load(&self.files, self.clock.now());
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        current.seen = seen;
-        match loaded {
-            Ok(loaded) => {
-                note_end(&self.metrics, &loaded);
-                self.metrics.certificate_reloads().increment();
-                event::certificate_reloaded(&self.files.certificates, loaded.not_after);
-                current.config = loaded.config;
-                Ok(())
-            }
-            Err(error) => {
-                self.metrics.certificate_reloads_failed().increment();
-                event::certificate_kept(&self.files.certificates, &error);
-                Err(error)
-            }
-        }
-    }
-
-    /// [`Certificates::reload`] if a file is another than last time. Whether it was. Blocks.
-    pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
-        let seen = self.current.read().unwrap_or_else(PoisonError::into_inner).seen;
-        if stamp(&self.files) == seen {
-            return Ok(false);
-        }
-        self.reload().map(|()| true)
+        (current.seen, current.failed) = (seen, loaded.is_err());
+        let loaded = loaded?;
+        note_end(&self.metrics, &loaded);
+        self.metrics.certificate_reloads().increment();
+        event::certificate_reloaded(&self.files.certificates, loaded.not_after);
+        current.config = loaded.config;
+        Ok(())
     }
 }
 

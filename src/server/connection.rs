@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tokio::time::{Sleep, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tower::Service;
 
+use super::alarm::Alarm;
 use super::answer::{BoxError, Shared};
 use super::inbound::{Inbound, Peer};
 use super::io::Socket;
@@ -69,7 +70,7 @@ pub(super) struct Watch {
     limits: Limits,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     stopped: bool,
-    alarm: Pin<Box<Sleep>>,
+    alarm: Alarm,
     pub(super) ended: Ended,
 }
 
@@ -81,7 +82,7 @@ impl Watch {
             limits,
             stop: Box::pin(stop),
             stopped: false,
-            alarm: Box::pin(sleep(Duration::from_millis(limits.header_read_ms))),
+            alarm: Alarm::new(Instant::now() + Duration::from_millis(limits.header_read_ms)),
             ended: Ended::default(),
         }
     }
@@ -100,11 +101,8 @@ impl Watch {
     /// Ready when the time of the connection's present phase is up. To be asked after hyper, which may have changed it.
     pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
         let Some(deadline) = self.phases.deadline(&self.limits) else { return Poll::Pending };
-        if self.alarm.deadline() != deadline {
-            self.alarm.as_mut().reset(deadline);
-        }
         let over = || if self.phases.is_quiet() { Over::Quiet } else { Over::TimedOut };
-        self.alarm.as_mut().poll(cx).map(|()| over())
+        self.alarm.poll(cx, deadline).map(|()| over())
     }
 }
 

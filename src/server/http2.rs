@@ -66,8 +66,15 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Over::Http(result));
             }
-            if shared.phases.is_flooded(limits.http2.withdrawn_max) {
+            if shared.phases.is_flooded(limits.http2.withdrawn_max)
+                || shared.phases.is_overstaying(limits.http2.streams_max)
+            {
                 return Poll::Ready(Over::TimedOut);
+            }
+            if leaving.is_none() && shared.phases.is_leaving() {
+                connection.as_mut().graceful_shutdown();
+                leaving = Some(Leaving::new(&limits));
+                continue;
             }
             if let Some(leaving) = &mut leaving
                 && leaving.poll_overdue(cx, shared.phases.is_serving()).is_ready()

@@ -85,10 +85,8 @@ where
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 this.metrics.body_bytes(Direction::In).add(bytes as u64);
                 this.ended = this.inner.is_end_stream();
-                match this.pace.moved(bytes) {
-                    Err(too_slow) if !this.ended => Poll::Ready(Some(Err(this.too_slow(too_slow)))),
-                    _ => Poll::Ready(Some(Ok(frame))),
-                }
+                this.pace.moved(bytes);
+                Poll::Ready(Some(Ok(frame)))
             }
         }
     }

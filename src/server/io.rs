@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -133,17 +133,14 @@ impl PacedSocket {
         written: Poll<io::Result<T>>,
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
-        let too_slow = match &written {
-            Poll::Ready(Err(_)) => return written,
-            Poll::Ready(Ok(done)) => self.pace.moved(bytes(done)).err(),
-            Poll::Pending => match self.pace.poll_waiting(cx) {
-                Poll::Ready(too_slow) => Some(too_slow),
-                Poll::Pending => None,
-            },
-        };
-        match too_slow {
-            None => written,
-            Some(too_slow) => {
+        match written {
+            Poll::Ready(Ok(done)) => {
+                self.pace.moved(bytes(&done));
+                Poll::Ready(Ok(done))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                let too_slow = ready!(self.pace.poll_waiting(cx));
                 self.phases.reader_too_slow();
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, too_slow)))
             }

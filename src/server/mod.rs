@@ -6,6 +6,7 @@
 //!    to serve both; here waiting for a request and reading one have limits of their own (`connection.rs`).
 //!  - *A pace for bodies*, both ways: an idle limit and a minimum rate, counting only time spent waiting for the other side
 //!    (`pace.rs`).
+//!  - *Another look before anybody is cut*: on a busy machine it may be us who are late (`alarm.rs`).
 //!  - *HTTP/2*, over TLS only, with limits that h2 does not have (`http2.rs`, `frames.rs`, `outlet.rs`).
 //!  - *A drain that loses no request*: hyper's own closes connections under a request that is on its way (`http1.rs`).
 //!  - *Certificates that are replaced while serving* (`certificates.rs`).
@@ -15,6 +16,7 @@
 //!    then close (`linger.rs`). So an early error, or a redirect that reads nothing, needs only to drop the body.
 //!  - `Expect: 100-continue` is hyper's: 100 is sent when the service first polls the body, never after an answer was begun.
 
+mod alarm;
 mod answer;
 mod certificates;
 mod connection;

@@ -1,8 +1,11 @@
-//! What of an HTTP/2 answer is on its way to the reader: how much, and whether it moves.
+//! What of an answer is on its way to the reader: in HTTP/2 how much, and whether it moves; in HTTP/1 what it holds.
 //!
 //! h2 takes the pieces of an answer and holds them until the reader opens its window, for ever if it never does. hyper's own
 //! stream is finished by then. So each piece carries a note back to its answer when it leaves, an answer hands out its next
 //! piece, or its end, only when the one before has left, and the task of the stream watches the pace.
+//!
+//! In HTTP/1 the pieces stand in hyper's queue until the socket has taken them, and the socket's pace says it all. But hyper lets
+//! go of the body when the last of them is queued. So each piece keeps a place for what the body leaves behind.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -38,7 +41,7 @@ impl Outlet {
     /// `bytes` as a piece that reports when it leaves.
     pub(super) fn piece(self: &Arc<Self>, bytes: Bytes) -> Piece {
         self.state().waiting += bytes.len();
-        Piece { bytes, outlet: Some(Arc::clone(self)) }
+        Piece { bytes, outlet: Some(Arc::clone(self)), _kept: None }
     }
 
     /// Whether everything that was handed out has left.
@@ -60,10 +63,8 @@ impl Outlet {
     pub(super) fn poll_too_slow(&self, cx: &mut Context<'_>) -> Poll<TooSlow> {
         let mut state = self.state();
         let left = std::mem::take(&mut state.left);
-        if (left > 0 || state.waiting == 0)
-            && let Err(too_slow) = state.pace.moved(left)
-        {
-            return Poll::Ready(too_slow);
+        if left > 0 || state.waiting == 0 {
+            state.pace.moved(left);
         }
         if state.waiting == 0 {
             return Poll::Pending;
@@ -85,18 +86,36 @@ impl Outlet {
     }
 }
 
+/// What the pieces of an answer keep alive: dropped with the last of them.
+#[derive(Clone, Default)]
+pub(super) struct Kept(Arc<Mutex<Option<Box<dyn Send>>>>);
+
+impl Kept {
+    /// `bytes` as a piece that keeps what was put here, or will be.
+    pub(super) fn piece(&self, bytes: Bytes) -> Piece {
+        Piece { bytes, outlet: None, _kept: Some(self.clone()) }
+    }
+
+    /// Keeps `what`, once.
+    pub(super) fn put(&self, what: impl Send + 'static) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(what));
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept")
+    }
+}
+
 /// Bytes of an answer.
 #[derive(Debug)]
 pub(super) struct Piece {
     bytes: Bytes,
-    /// None in HTTP/1, where the socket's pace says it all.
+    /// In HTTP/2.
     outlet: Option<Arc<Outlet>>,
-}
-
-impl Piece {
-    pub(super) const fn plain(bytes: Bytes) -> Self {
-        Self { bytes, outlet: None }
-    }
+    /// In HTTP/1.
+    _kept: Option<Kept>,
 }
 
 impl Buf for Piece {

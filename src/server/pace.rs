@@ -1,13 +1,12 @@
 //! How slow the other side may be: an idle limit and a minimum rate, over time spent waiting for it.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::Limits;
+use super::alarm::Alarm;
 
 /// The other side was too slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,10 +43,15 @@ impl PaceLimits {
     }
 }
 
+/// Every wait in a window that is full and poor ends with another look ([`Alarm`]): more may be there than one read takes. So many
+/// of them, and who trickles is found out.
+const LOOKS_MAX: u32 = 8;
+
 /// Watches one direction of one connection.
 ///
 /// Only waiting counts: while our own side does not ask for bytes, or has none to send, the clock stands. So a store that is
-/// slow does not get a client cut off. A full window of waiting must have moved the minimum; then a new window begins.
+/// slow does not get a client cut off. A full window of waiting must have moved the minimum; then a new window begins. It is
+/// judged when there is nothing to move: not before all that came while we were busy has been counted.
 #[derive(Debug)]
 pub(super) struct Pace {
     limits: PaceLimits,
@@ -57,43 +61,44 @@ pub(super) struct Pace {
     waited: Duration,
     /// Bytes that moved in this window.
     moved: u64,
+    /// Waits that began when the window was full and poor, of [`LOOKS_MAX`].
+    looks: u32,
     /// Made at the first wait: most bodies never wait.
-    alarm: Option<Pin<Box<Sleep>>>,
+    alarm: Option<Alarm>,
 }
 
 impl Pace {
     pub(super) const fn new(limits: PaceLimits) -> Self {
-        Self { limits, waiting_since: None, waited: Duration::ZERO, moved: 0, alarm: None }
+        Self { limits, waiting_since: None, waited: Duration::ZERO, moved: 0, looks: 0, alarm: None }
     }
 
-    /// `bytes` moved (zero: we stopped waiting for another reason). An error if the window is full and poor.
-    pub(super) fn moved(&mut self, bytes: usize) -> Result<(), TooSlow> {
+    /// `bytes` moved (zero: we stopped waiting for another reason).
+    pub(super) fn moved(&mut self, bytes: usize) {
         self.moved = self.moved.saturating_add(bytes as u64);
         if let Some(since) = self.waiting_since.take() {
             self.waited += since.elapsed();
         }
-        if self.waited < self.limits.window {
-            return Ok(());
-        }
-        let enough = self.moved >= self.owed();
-        self.waited = Duration::ZERO;
-        self.moved = 0;
-        if enough { Ok(()) } else { Err(TooSlow::Rate) }
     }
 
     /// We wait for the other side. `Ready` when it used up its time.
     pub(super) fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<TooSlow> {
+        let poor = self.moved < self.owed();
+        let full = self.waited >= self.limits.window;
+        if full && !poor {
+            (self.waited, self.moved, self.looks) = (Duration::ZERO, 0, 0);
+        } else if full && self.waiting_since.is_none() {
+            self.looks += 1;
+            if self.looks > LOOKS_MAX {
+                return Poll::Ready(TooSlow::Rate);
+            }
+        }
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let idle_at = since + self.limits.idle;
         let window_at = since + self.limits.window.saturating_sub(self.waited);
         // Who moved enough in this window is bound by the idle limit alone until bytes move again.
         let rate_binds = self.moved < self.owed() && window_at < idle_at;
         let (at, why) = if rate_binds { (window_at, TooSlow::Rate) } else { (idle_at, TooSlow::Idle) };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if alarm.deadline() != at {
-            alarm.as_mut().reset(at);
-        }
-        alarm.as_mut().poll(cx).map(|()| why)
+        self.alarm.get_or_insert_with(|| Alarm::new(at)).poll(cx, at).map(|()| why)
     }
 
     /// What a full window must have moved, in bytes.

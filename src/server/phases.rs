@@ -42,6 +42,8 @@ struct State {
     unwritten: bool,
     unfinished: Option<(Unfinished, Instant)>,
     draining: Option<Instant>,
+    /// An HTTP/2 answer ends the connection: how many requests came after it.
+    leaving: Option<u32>,
     /// Requests that were withdrawn before their answer began: since when counted, and how many.
     withdrawn: (Instant, u32),
 }
@@ -65,6 +67,7 @@ impl Phases {
             unwritten: false,
             unfinished: None,
             draining: None,
+            leaving: None,
             withdrawn: (now, 0),
         }))
     }
@@ -127,6 +130,7 @@ impl Phases {
         state.serving += 1;
         state.phase = Phase::Serving;
         state.unread = false;
+        state.leaving = state.leaving.map(|requests| requests.saturating_add(1));
     }
 
     /// A request is over and done with.
@@ -151,6 +155,20 @@ impl Phases {
     /// (CVE-2023-44487).
     pub(super) fn is_flooded(&self, max: u32) -> bool {
         self.state().withdrawn.1 > max
+    }
+
+    /// The client of an HTTP/2 connection is to be told to go.
+    pub(super) fn leave(&self) {
+        self.state().leaving.get_or_insert(0);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.state().leaving.is_some()
+    }
+
+    /// Whether a client that was to be told to go asked for more than `max` things since: more than can have been on their way.
+    pub(super) fn is_overstaying(&self, max: u32) -> bool {
+        self.state().leaving.is_some_and(|requests| requests > max)
     }
 
     /// The drain began.

@@ -1,9 +1,10 @@
 //! The accept loop and the drain.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,8 +84,9 @@ where
             Some(_) = open.connections.join_next() => {}
             accepted = listener.accept() => if let Err(error) = open.take(accepted) {
                 event::accept_failed(&error);
-                // Out of descriptors, most likely: trying again at once would spin.
-                let _ = timeout(ACCEPT_PAUSE, stop.cancelled()).await;
+                if paused(noticed.as_mut()).await {
+                    break;
+                }
             },
         }
     }
@@ -92,6 +94,12 @@ where
     open.take_waiting(listener).await;
     drain.cancel();
     drained(open.connections, &server).await
+}
+
+/// Waits a little after a failure to accept: out of descriptors, most likely, and trying again at once would spin. Whether the
+/// notice was over before, which ends the pause; that it has begun does not.
+async fn paused(noticed: Pin<&mut impl Future<Output = ()>>) -> bool {
+    timeout(ACCEPT_PAUSE, noticed).await.is_ok()
 }
 
 /// The connections of a listener, and who answers them.

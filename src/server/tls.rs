@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
@@ -35,11 +35,8 @@ pub(super) struct Loaded {
 pub(super) fn load(files: &TlsFiles, now: Timestamp) -> Result<Loaded, TlsError> {
     let certificates = read_certificates(&files.certificates)?;
     let not_after = valid_until(&certificates, now, &files.certificates)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::Pem {
-        what: "private key",
-        path: files.key.clone(),
-        source,
-    })?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| TlsError::of_pem("private key", &files.key, error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -72,7 +69,7 @@ fn valid_until(chain: &[CertificateDer<'_>], now: Timestamp, path: &Path) -> Res
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::Pem { what: "certificates", path: path.to_path_buf(), source };
+    let failed = |error| TlsError::of_pem("certificates", path, error);
     let certificates: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
     if certificates.is_empty() {
@@ -85,16 +82,26 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
 /// Why certificate and key cannot be used. Never quotes the files' contents.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file could not be read, or is not PEM.
+    /// A file could not be read.
     #[error("cannot read {what} from {}", path.display())]
+    Unreadable {
+        /// `certificates` or `private key`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is not PEM, or holds none of what it should.
+    #[error("cannot read {what} from {}: {why}", path.display())]
     Pem {
         /// `certificates` or `private key`.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the reader said.
-        #[source]
-        source: rustls::pki_types::pem::Error,
+        /// In our words: the reader's own error quotes the line it stumbled on.
+        why: &'static str,
     },
     /// The certificate file is PEM and holds no certificate.
     #[error("no certificate in {}", path.display())]
@@ -132,4 +139,21 @@ pub enum TlsError {
     /// The protocol versions cannot be set with this provider.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),
+}
+
+impl TlsError {
+    fn of_pem(what: &'static str, path: &Path, error: pem::Error) -> Self {
+        let path = path.to_path_buf();
+        let why = match error {
+            pem::Error::Io(source) => return Self::Unreadable { what, path, source },
+            pem::Error::MissingSectionEnd { .. } => "a section of the PEM file does not end",
+            pem::Error::IllegalSectionStart { .. } => {
+                "a line begins a section of PEM and does not end as one"
+            }
+            pem::Error::Base64Decode(_) => "a section of the PEM file is not base64",
+            pem::Error::NoItemsFound => "there is none in it",
+            _ => "it is not PEM",
+        };
+        Self::Pem { what, path, why }
+    }
 }

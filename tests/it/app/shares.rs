@@ -8,7 +8,7 @@ use aws_sdk_s3::presigning::PresignedRequest;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use terroir::blobs::testing::Faults;
 use terroir::placement::Operation;
-use terroir::telemetry::{ShareEvent, Shared};
+use terroir::telemetry::{Direction, ShareEvent, Shared};
 use terroir::testing::{Setup, TestTenant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -135,6 +135,64 @@ async fn slow_readers_and_writers_of_one_tenant_took_the_memory_of_all() {
     assert!(site.metrics().share_event(Shared::Memory, ShareEvent::Waited).value() > 0);
     drop(slow);
     until("the memory to come back", async || (memory.used_bytes() == 0).then_some(())).await;
+}
+
+/// What of a connection's bytes the kernel holds, sent or come, because the client does not read them.
+fn in_kernel_bytes(client: &TcpStream) -> u64 {
+    let [ours, theirs] =
+        [client.local_addr(), client.peer_addr()].map(|address| format!(":{:04X}", address.unwrap().port()));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let queues = table.lines().filter_map(|line| {
+        // sl, local address, remote address, state, tx_queue:rx_queue (proc_net_tcp(5)).
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [_, local, remote, _, queues, ..] = fields[..] else { return None };
+        let is_this = [(&ours, &theirs), (&theirs, &ours)]
+            .iter()
+            .any(|(one, other)| local.ends_with(one.as_str()) && remote.ends_with(other.as_str()));
+        let (tx, rx) = queues.split_once(':').filter(|_| is_this)?;
+        Some(u64::from_str_radix(tx, 16).unwrap() + u64::from_str_radix(rx, 16).unwrap())
+    });
+    queues.sum()
+}
+
+/// The last piece of a record is in hyper's hands alone, and holds the whole blob that it is cut from.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_piece_of_a_slow_reader_was_in_no_budget() {
+    const STEP: u64 = 128 * 1024;
+    let world = World::of(&patient()).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    put(&clinic.s3, "clinic", "scan", &noise(3, 8 << 20)).await;
+    let site = world.app.site("fr");
+    let (memory, sent) = (site.vault().memory(), site.metrics().body_bytes(Direction::Out));
+    until("nothing to be held", async || (memory.used_bytes() == 0).then_some(())).await;
+    // How much a kernel takes from a server whose client reads nothing, it alone knows: a little more is asked for each time, until
+    // the server has handed out everything and the kernel has not taken it.
+    for bytes in (1..=8 * MIB / STEP).map(|steps| steps * STEP) {
+        let signed = clinic.s3.get_object().bucket("clinic").key("scan").presigned(a_minute()).await.unwrap();
+        let (host, head) = head_of(&signed, &format!("Range: bytes=0-{}\r\n", bytes - 1));
+        let before = sent.value();
+        let mut socket = TcpStream::connect(host).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut last = (0, 0);
+        until("nothing to move any more", async || {
+            let now = (sent.value() - before, in_kernel_bytes(&socket));
+            (std::mem::replace(&mut last, now) == now && now.1 > 0).then_some(())
+        })
+        .await;
+        let handed_out = sent.value() - before == bytes;
+        let used = memory.used_bytes();
+        // Nobody reads, so the kernel's part only grows: what it has not taken now, it had not taken then.
+        if handed_out && in_kernel_bytes(&socket) < bytes {
+            println!("{bytes} bytes: {} in the kernel, {used} held", in_kernel_bytes(&socket));
+            assert!(used >= bytes, "{used} bytes are held for a reader of {bytes}");
+            drop(socket);
+            until("the memory to come back", async || (memory.used_bytes() == 0).then_some(())).await;
+            return;
+        }
+        drop(socket);
+        until("the memory to come back", async || (memory.used_bytes() == 0).then_some(())).await;
+    }
+    panic!("the kernel took everything");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -374,6 +374,27 @@ async fn settings_that_could_lead_elsewhere_are_refused() {
     assert!(!shown.contains("hidden"), "{shown}");
 }
 
+/// Somebody names the wrong file; and the line breaks of what is in it were lost, or its end as well.
+#[tokio::test]
+async fn a_key_that_was_named_as_the_authority_was_quoted() {
+    let key = Certificate::of(&Subject::Name("localhost")).key_pem();
+    let secret = key.lines().nth(1).unwrap();
+    let bytes = format!("{:?}", secret.as_bytes());
+    let joined = key.lines().collect::<Vec<_>>().join(" ");
+    let folder = tempfile::TempDir::new().unwrap();
+    for (name, text) in
+        [("joined.pem", joined.as_str()), ("endless.pem", joined.split(" -----END").next().unwrap())]
+    {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let error = S3Store::new(S3Settings { ca_file: Some(file), ..settings("https://s3.example.org") })
+            .unwrap_err();
+        let text = format!("{} {error:?}", terroir::telemetry::event::chain(&error));
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{name}");
+        assert!(!text.contains(secret) && !text.contains(bytes.trim_matches(['[', ']'])), "{name}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn a_store_is_believed_only_with_a_certificate_that_we_trust_for_its_host() {
     let temp = tempfile::tempdir().unwrap();
