@@ -27,7 +27,7 @@ pub struct Body {
     content: Content,
     sent: u64,
     end: Option<End>,
-    /// Given back when the body is dropped: the request's place, and the memory of a body that is all there.
+    /// The request's place, and the memory of a body that is all there: given back when the last piece is sent, or the body dropped.
     shares: Vec<Share>,
 }
 
@@ -188,10 +188,11 @@ impl http_body::Body for Body {
             Some(Ok(bytes)) => {
                 this.sent += bytes.len() as u64;
                 // hyper stops polling once the announced length is sent, so the end is here.
-                if this.is_through() {
-                    this.finish(Outcome::Ok);
+                if !this.is_through() {
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                Some(Ok(Frame::data(bytes)))
+                this.finish(Outcome::Ok);
+                Some(Ok(Frame::data(this.last(bytes))))
             }
             Some(Err(error)) => {
                 this.break_off(&error);
@@ -213,11 +214,31 @@ impl http_body::Body for Body {
 }
 
 impl Body {
+    /// The last piece, with all that the body holds: hyper drops a body as soon as it has its last piece, and keeps that until the
+    /// reader takes it, which may be never.
+    fn last(&mut self, bytes: Bytes) -> Bytes {
+        let content = std::mem::replace(&mut self.content, Content::Whole(Bytes::new()));
+        Bytes::from_owner(Last { bytes, _content: content, _shares: std::mem::take(&mut self.shares) })
+    }
+
     fn is_through(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_empty(),
             Content::Reading(reading) => reading.left_bytes == 0,
         }
+    }
+}
+
+/// The last piece of a body, and what is given back with it.
+struct Last {
+    bytes: Bytes,
+    _content: Content,
+    _shares: Vec<Share>,
+}
+
+impl AsRef<[u8]> for Last {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -15,16 +15,20 @@ use super::buckets::owner;
 
 /// Memory for one entry of a list: its row and its XML, some 150 bytes and three times the key, of which 64 bytes is usual. A
 /// page that takes more has to find it.
-const ENTRY_BYTES: u64 = 512;
+pub(super) const ENTRY_BYTES: u64 = 512;
 
 /// Memory for a page of at most `entries`.
 async fn room(context: &Context<'_>, entries: u16) -> Result<Lease, Failure> {
-    let bytes = ENTRY_BYTES * u64::from(entries.max(1));
+    room_of(context, ENTRY_BYTES * u64::from(entries.max(1))).await
+}
+
+/// Memory for an answer of `bytes`.
+pub(super) async fn room_of(context: &Context<'_>, bytes: u64) -> Result<Lease, Failure> {
     Ok(context.vault.memory().lease_most(context.decided, bytes).await.map_err(VaultError::from)?)
 }
 
 /// The answer, which holds what its page takes until it is sent: a thousand slow readers of lists are a thousand pages.
-fn answered(mut lease: Lease, response: Response<Bytes>) -> Result<Answer, Failure> {
+pub(super) fn answered(mut lease: Lease, response: Response<Bytes>) -> Result<Answer, Failure> {
     let bytes = response.body().len() as u64;
     if let Some(more) = bytes.checked_sub(lease.units()) {
         lease.try_grow(more).map_err(|refusal| VaultError::Exhausted(refusal.into()))?;

@@ -53,7 +53,7 @@ impl Stored {
     async fn add(&mut self, region: &str, key: &'static str, body: Vec<u8>) {
         let before: BTreeSet<PathBuf> = self.world.app.blobs(region).into_keys().collect();
         if key == "multipart" {
-            in_parts(&self.clinic, key, &body).await;
+            in_parts(&self.clinic, "clinic", key, &body).await;
         } else {
             put(&self.clinic.s3, "clinic", key, &body).await;
         }
@@ -101,18 +101,18 @@ impl Stored {
     }
 }
 
-pub(super) async fn in_parts(clinic: &TestTenant, key: &str, body: &[u8]) {
+pub(super) async fn in_parts(clinic: &TestTenant, bucket: &str, key: &str, body: &[u8]) {
     let s3 = &clinic.s3;
-    let upload = s3.create_multipart_upload().bucket("clinic").key(key).send().await.unwrap();
+    let upload = s3.create_multipart_upload().bucket(bucket).key(key).send().await.unwrap();
     let id = upload.upload_id().unwrap();
     let mut list = CompletedMultipartUpload::builder();
     for (number, part) in (1..).zip(body.chunks(5 * MIB)) {
-        let sent = s3.upload_part().bucket("clinic").key(key).upload_id(id).part_number(number);
+        let sent = s3.upload_part().bucket(bucket).key(key).upload_id(id).part_number(number);
         let sent = sent.body(ByteStream::from(part.to_vec())).send().await.unwrap();
         let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag);
         list = list.parts(part.set_checksum_crc32(sent.checksum_crc32).build());
     }
-    let complete = s3.complete_multipart_upload().bucket("clinic").key(key).upload_id(id);
+    let complete = s3.complete_multipart_upload().bucket(bucket).key(key).upload_id(id);
     complete.multipart_upload(list.build()).send().await.unwrap();
 }
 

@@ -45,7 +45,7 @@ impl Kept {
     /// As [`small`](Self::small), and a record of many blobs that was uploaded in parts.
     async fn full() -> Self {
         let kept = Self::small().await;
-        super::corruption::in_parts(&kept.clinic, "parts", &noise(3, 5 * MIB + 3 * KIB)).await;
+        super::corruption::in_parts(&kept.clinic, "clinic", "parts", &noise(3, 5 * MIB + 3 * KIB)).await;
         kept
     }
 
