@@ -31,6 +31,8 @@ pub struct Faults {
     pub slow_down_ms: u64,
     /// Fails with [`ErrorKind::Denied`], nothing done: credentials that ran out.
     pub denied: u32,
+    /// Fails with [`ErrorKind::Internal`], nothing done: a defect of ours, or an answer that nobody understands.
+    pub internal: u32,
     /// `read` only: fails with [`ErrorKind::Truncated`].
     pub truncated: u32,
     /// `read` only: succeeds with one bit turned.
@@ -108,6 +110,9 @@ impl<S: BlobStore> FaultyStore<S> {
         }
         if self.strikes(faults.denied) {
             return Err(Error::new(verb, ErrorKind::Denied));
+        }
+        if self.strikes(faults.internal) {
+            return Err(Error::new(verb, ErrorKind::Internal));
         }
         if self.strikes(faults.slow_down) {
             let asked = (faults.slow_down_ms > 0).then(|| Duration::from_millis(faults.slow_down_ms));

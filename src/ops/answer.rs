@@ -96,13 +96,15 @@ fn answer(error: &VaultError) -> S3Error {
         VaultError::PreconditionFailed => Code::PreconditionFailed.into(),
         VaultError::RangeOutside => Code::InvalidRange.into(),
         // Never bytes, never a hint at which check failed: the log has it.
-        VaultError::Corrupt { .. } => S3Error::because(
+        VaultError::Corrupt { .. } | VaultError::Index(IndexError::Corrupt { .. }) => S3Error::because(
             Code::InternalError,
             "The stored record failed verification and is not served. Tell the operator the request id.",
         ),
-        VaultError::Seal(_) | VaultError::ClassUnknown { .. } | VaultError::Interrupted => {
-            Code::InternalError.into()
-        }
+        // No other try makes it right.
+        VaultError::Seal(_)
+        | VaultError::ClassUnknown { .. }
+        | VaultError::Interrupted
+        | VaultError::Index(IndexError::Invalid { .. }) => Code::InternalError.into(),
         VaultError::Exhausted(_) => S3Error::new(Code::SlowDown).with_retry_after_s(1),
         VaultError::Store(error) => store_failed(error),
         VaultError::Index(IndexError::Overloaded { .. }) => {
@@ -117,13 +119,18 @@ fn answer(error: &VaultError) -> S3Error {
 /// The longest that clients are asked to stay away for a store's sake, in seconds: longer, and they ask again to learn it.
 const RETRY_AFTER_S_MAX: u64 = 60;
 
-/// 503 in any case; `SlowDown` where fewer requests would help, and for as long as the store or its circuit said.
+/// 500 for a defect of ours, which no other try makes right; else 503, `SlowDown` where fewer requests would help, and for as
+/// long as the store or its circuit said.
 fn store_failed(error: &StoreError) -> S3Error {
+    use StoreErrorKind::{Internal, Overloaded, SlowDown, Unacceptable, WrongRegion};
+    if matches!(error.kind(), Unacceptable | WrongRegion | Internal) {
+        return Code::InternalError.into();
+    }
     // Rounded up: who comes too early is refused once more.
     let wait = error.retry_after().map_or(1, |wait| wait.as_millis().div_ceil(1000));
     let wait = u64::try_from(wait).unwrap_or(u64::MAX).clamp(1, RETRY_AFTER_S_MAX);
     let answer = match error.kind() {
-        StoreErrorKind::Overloaded | StoreErrorKind::SlowDown => S3Error::new(Code::SlowDown),
+        Overloaded | SlowDown => S3Error::new(Code::SlowDown),
         _ => unavailable("The store of this region"),
     };
     answer.with_retry_after_s(u32::try_from(wait).unwrap_or(1))

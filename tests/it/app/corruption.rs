@@ -184,6 +184,39 @@ async fn corrupt_is_in_the_log(world: &World, region: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_index_row_looked_like_an_outage() {
+    let world = World::of(&Setup::default()).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    put(&clinic.s3, "clinic", "a", b"a record").await;
+    let path = world.app.index_path("fr");
+    let mut index: SqliteConnection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    edited(&mut index, "UPDATE versions SET class_code = -1").await;
+    let answer = fetch_object(&clinic.s3, "clinic", "a").await.unwrap();
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(answer.status == 500 && text.contains("<Code>InternalError</Code>"), "{} {text}", answer.status);
+    assert_eq!(answer.headers.get("retry-after"), None, "no other try makes it right");
+    assert_eq!(world.app.site("fr").metrics().records_corrupt(MetBy::Read).value(), 1);
+    corrupt_is_in_the_log(&world, "fr").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_other_try_makes_right_asked_for_another_try() {
+    let world = World::of(&Setup::default()).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    put(&clinic.s3, "clinic", "a", b"a record").await;
+    for (faults, status, retry_after) in [
+        (Faults { internal: 1000, ..Faults::default() }, 500, None),
+        (Faults { error_before: 1000, ..Faults::default() }, 503, Some("1")),
+        (Faults { denied: 1000, ..Faults::default() }, 503, Some("1")),
+    ] {
+        world.app.tap("fr").fail(faults);
+        let answer = fetch_object(&clinic.s3, "clinic", "a").await.unwrap();
+        let told = answer.headers.get("retry-after").map(String::as_str);
+        assert_eq!((answer.status, told), (status, retry_after), "{faults:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_corrupt_record_that_a_read_met_was_counted_nowhere() {
     let stored = Stored::new("fr").await;
     let counted = || {
