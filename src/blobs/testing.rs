@@ -31,6 +31,8 @@ pub struct Faults {
     pub slow_down_ms: u64,
     /// Fails with [`ErrorKind::Denied`], nothing done: credentials that ran out.
     pub denied: u32,
+    /// Fails with [`ErrorKind::CircuitOpen`], nothing done: as where the store is left alone.
+    pub circuit_open: u32,
     /// Fails with [`ErrorKind::Internal`], nothing done: a defect of ours, or an answer that nobody understands.
     pub internal: u32,
     /// `read` only: fails with [`ErrorKind::Truncated`].
@@ -110,6 +112,9 @@ impl<S: BlobStore> FaultyStore<S> {
         }
         if self.strikes(faults.denied) {
             return Err(Error::new(verb, ErrorKind::Denied));
+        }
+        if self.strikes(faults.circuit_open) {
+            return Err(Error::new(verb, ErrorKind::CircuitOpen));
         }
         if self.strikes(faults.internal) {
             return Err(Error::new(verb, ErrorKind::Internal));
