@@ -1,6 +1,6 @@
 //! A store that fails on purpose, from a seed: what the tests of everything above run against.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +55,8 @@ pub struct FaultyStore<S> {
     faults: Mutex<Faults>,
     /// Blobs whose stored bytes have one bit turned, and which.
     rotten: Mutex<HashMap<BlobId, u64>>,
+    /// Blobs that cannot be deleted, as where the store has a lock on them.
+    kept: Mutex<HashSet<BlobId>>,
     state: AtomicU64,
     struck: AtomicU64,
 }
@@ -66,6 +68,7 @@ impl<S: BlobStore> FaultyStore<S> {
             inner,
             faults: faults.into(),
             rotten: Mutex::default(),
+            kept: Mutex::default(),
             state: AtomicU64::new(seed),
             struck: AtomicU64::new(0),
         }
@@ -74,6 +77,11 @@ impl<S: BlobStore> FaultyStore<S> {
     /// From now on, these.
     pub fn set(&self, faults: Faults) {
         *lock(&self.faults) = faults;
+    }
+
+    /// From now on these cannot be deleted: [`ErrorKind::Denied`].
+    pub fn keep(&self, blobs: impl IntoIterator<Item = BlobId>) {
+        lock(&self.kept).extend(blobs);
     }
 
     /// How many faults have struck: a test asserts that it met some.
@@ -192,6 +200,9 @@ impl<S: BlobStore> BlobStore for FaultyStore<S> {
 
     async fn delete(&self, at: &Location) -> Result<(), Error> {
         let faults = self.before(Verb::Delete).await?;
+        if lock(&self.kept).contains(&at.id()) {
+            return Err(Error::new(Verb::Delete, ErrorKind::Denied));
+        }
         self.inner.delete(at).await?;
         self.after(Verb::Delete, &faults, ())
     }

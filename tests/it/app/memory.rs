@@ -139,7 +139,7 @@ async fn a_writer_that_leaves_shows_nothing_and_its_blobs_are_reclaimed_when_due
     let site = world.app.site("fr");
     let reclaim = async || {
         let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
-        site.vault().reclaim(&decided, &site.vault().due(&[]).await.unwrap()).await.unwrap()
+        site.vault().reclaim(&decided, &site.vault().due(&[], None).await.unwrap()).await.unwrap()
     };
     assert_eq!(reclaim().await.deleted, 0, "not before it is due");
     // One that was under way when its writer left may still arrive: it is queued like the others.
@@ -195,7 +195,7 @@ async fn a_reader_of_a_record_that_is_overwritten_reads_the_old_one_to_its_end()
     clinic.s3.delete_object().bucket("clinic").key("scan").send().await.unwrap();
     let site = world.app.site("fr");
     let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
-    let due = site.vault().due(&[]).await.unwrap();
+    let due = site.vault().due(&[], None).await.unwrap();
     let done = site.vault().reclaim(&decided, &due).await.unwrap();
     assert_eq!(done.deleted, 0, "not before the longest request has ended");
     let mut read = first.to_vec();
