@@ -71,7 +71,7 @@ impl Queue {
             self.0 = None;
             return Ok(total);
         }
-        let tenants = site.registry().list_tenants().await?;
+        let tenants = site.registry().readable_tenants().await?;
         // A suspended tenant's blobs stay where they are until it is decided about.
         let (kept, served): (Vec<Tenant>, Vec<Tenant>) =
             tenants.into_iter().partition(|tenant| site.place(tenant, &Operation::Maintain).is_err());
@@ -98,6 +98,8 @@ impl Queue {
 
 #[cfg(all(test, feature = "testing"))]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::{Begin, Between, ScrubRequest, Scrubbed, SiteParts};
     use super::*;
     use crate::catalogue::{Catalogue, Overlay, Tree};
@@ -202,5 +204,24 @@ mod tests {
             panic!("no end")
         };
         assert_eq!((pass.counts.reclaimed, pass.counts.reclaim_failed), (30, 1100));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_tenant_row_that_does_not_open_stopped_everybodys_reclaiming() {
+        let bench = Bench::new().await;
+        let (broken, clinic) = (bench.tenant("broken").await, bench.tenant("clinic").await);
+        bench.due(&broken, 10, 2000).await;
+        bench.due(&clinic, 10, 1000).await;
+        let row = bench.site.index.row("tenant", "broken").await.unwrap().unwrap();
+        let garbled = Bytes::from_static(b"what nobody sealed");
+        bench.site.index.put_row("tenant", "broken", row.generation, garbled).await.unwrap();
+        bench.a_round().await;
+        assert_eq!(bench.queued().await, 10, "those of the tenant that nobody can decide about stay");
+        bench.due(&clinic, 10, 1000).await;
+        let request = bench.site.scrub_request(Begin::Fresh);
+        let Scrubbed::Ended(pass) = bench.site.scrub(request, &|_| {}).await.unwrap() else {
+            panic!("no end")
+        };
+        assert_eq!((pass.counts.reclaimed, bench.queued().await), (10, 10));
     }
 }

@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
         if self.tenants.contains_key(&tenant) {
             return Ok(());
         }
-        let known = self.site.registry().list_tenants().await.map_err(SiteError::from)?;
+        let known = self.site.registry().readable_tenants().await.map_err(SiteError::from)?;
         let decided = match known.into_iter().find(|known| known.code == tenant) {
             None => None,
             Some(known) => match self.site.admit(&known, &Operation::Maintain, "scrub").await {
