@@ -324,3 +324,25 @@ async fn an_unread_delete_answer_was_in_nobodys_budget() {
     assert!(rest.len() as u64 > answer);
     until("the memory to come back", async || (memory.used_bytes() == 0).then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_parts_had_room_for_its_names_alone() {
+    let mut setup = Setup::default();
+    setup.limits.memory_wait_ms_max = 100;
+    let world = World::of(&setup).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let upload = clinic.s3.create_multipart_upload().bucket("clinic").key("big").send().await.unwrap();
+    let list = |parts| {
+        let list = clinic.s3.list_parts().bucket("clinic").key("big").max_parts(parts);
+        list.upload_id(upload.upload_id().unwrap()).send()
+    };
+    let site = world.app.site("fr");
+    let decided = site.admit(&clinic.tenant, &Operation::Read, "hold").await.unwrap();
+    let mut held = site.vault().memory().lease_most(&decided, u64::MAX).await.unwrap();
+    held.shrink_to(held.units() - 2 * MIB as u64);
+    // Sixteen descriptors of the longest are more than 2 MiB, one is not.
+    assert_eq!(super::refusal(list(1000).await), super::is(503, "SlowDown"));
+    list(1).await.unwrap();
+    drop(held);
+    list(1000).await.unwrap();
+}
