@@ -203,7 +203,21 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Reads the body as a document of at most `bytes_max`, if the call's body is one: placement may depend on it.
+    /// How long the document is that comes with the call, before anything of it is read; `None` if the call takes none.
+    ///
+    /// # Errors
+    /// `MaxMessageLengthExceeded` over `bytes_max`.
+    pub fn document_bytes(&self, bytes_max: usize) -> Result<Option<u64>, S3Error> {
+        let bytes =
+            self.body.as_ref().filter(|_| self.call.body() == BodyKind::Xml).map(Payload::decoded_bytes);
+        if bytes.is_some_and(|bytes| bytes > bytes_max as u64) {
+            return Err(Code::MaxMessageLengthExceeded.into());
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the body as a document of at most `bytes_max`, if the call's body is one: placement may depend on it. The caller
+    /// has made room for it.
     pub async fn read_document(&mut self, bytes_max: usize) -> Result<Option<Bytes>, S3Error> {
         if self.call.body() != BodyKind::Xml {
             return Ok(None);

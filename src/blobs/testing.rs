@@ -1,6 +1,6 @@
 //! A store that fails on purpose, from a seed: what the tests of everything above run against.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,10 @@ pub struct Faults {
     pub slow_down_ms: u64,
     /// Fails with [`ErrorKind::Denied`], nothing done: credentials that ran out.
     pub denied: u32,
+    /// Fails with [`ErrorKind::CircuitOpen`], nothing done: as where the store is left alone.
+    pub circuit_open: u32,
+    /// Fails with [`ErrorKind::Internal`], nothing done: a defect of ours, or an answer that nobody understands.
+    pub internal: u32,
     /// `read` only: fails with [`ErrorKind::Truncated`].
     pub truncated: u32,
     /// `read` only: succeeds with one bit turned.
@@ -51,6 +55,8 @@ pub struct FaultyStore<S> {
     faults: Mutex<Faults>,
     /// Blobs whose stored bytes have one bit turned, and which.
     rotten: Mutex<HashMap<BlobId, u64>>,
+    /// Blobs that cannot be deleted, as where the store has a lock on them.
+    kept: Mutex<HashSet<BlobId>>,
     state: AtomicU64,
     struck: AtomicU64,
 }
@@ -62,6 +68,7 @@ impl<S: BlobStore> FaultyStore<S> {
             inner,
             faults: faults.into(),
             rotten: Mutex::default(),
+            kept: Mutex::default(),
             state: AtomicU64::new(seed),
             struck: AtomicU64::new(0),
         }
@@ -70,6 +77,11 @@ impl<S: BlobStore> FaultyStore<S> {
     /// From now on, these.
     pub fn set(&self, faults: Faults) {
         *lock(&self.faults) = faults;
+    }
+
+    /// From now on these cannot be deleted: [`ErrorKind::Denied`].
+    pub fn keep(&self, blobs: impl IntoIterator<Item = BlobId>) {
+        lock(&self.kept).extend(blobs);
     }
 
     /// How many faults have struck: a test asserts that it met some.
@@ -108,6 +120,12 @@ impl<S: BlobStore> FaultyStore<S> {
         }
         if self.strikes(faults.denied) {
             return Err(Error::new(verb, ErrorKind::Denied));
+        }
+        if self.strikes(faults.circuit_open) {
+            return Err(Error::new(verb, ErrorKind::CircuitOpen));
+        }
+        if self.strikes(faults.internal) {
+            return Err(Error::new(verb, ErrorKind::Internal));
         }
         if self.strikes(faults.slow_down) {
             let asked = (faults.slow_down_ms > 0).then(|| Duration::from_millis(faults.slow_down_ms));
@@ -182,6 +200,9 @@ impl<S: BlobStore> BlobStore for FaultyStore<S> {
 
     async fn delete(&self, at: &Location) -> Result<(), Error> {
         let faults = self.before(Verb::Delete).await?;
+        if lock(&self.kept).contains(&at.id()) {
+            return Err(Error::new(Verb::Delete, ErrorKind::Denied));
+        }
         self.inner.delete(at).await?;
         self.after(Verb::Delete, &faults, ())
     }

@@ -39,9 +39,10 @@ pub use outcomes::{
 };
 pub use postgres::{INDEX_SCHEMA, PostgresIndex, PostgresOptions};
 pub use rows::{
-    BlobStanding, Bucket, CompletedUpload, Counter, DirectoryRow, Holder, Incarnation, ListEntry, ListPage,
-    ListRequest, LiveBlob, LivePosition, NamedVersion, NewBlob, NewPart, NewUpload, NewVersion, PartRow,
-    PartsPage, Position, ReclaimReason, ReclaimRow, Sequence, Upload, UploadEntry, UploadsPage, VersionRow,
+    BlobStanding, Bucket, CompletedUpload, Counter, DirectoryRow, DuePosition, Holder, Incarnation,
+    ListEntry, ListPage, ListRequest, LiveBlob, LivePosition, NamedVersion, NewBlob, NewPart, NewUpload,
+    NewVersion, PartRow, PartsPage, Position, ReclaimReason, ReclaimRow, Sequence, Upload, UploadEntry,
+    UploadsPage, VersionRow,
 };
 pub use sqlite::{Opening, SqliteIndex, SqliteOptions};
 
@@ -250,11 +251,13 @@ pub trait Index: Send + Sync + fmt::Debug {
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<ReclaimRow>, IndexError>;
 
     /// As [`due`](Self::due), without the blobs of these tenants (at most [`PAGE_MAX`]): what cannot be deleted now must not
-    /// stand in the way of what can. Looks at each of the blobs it passes over. 1 round trip.
+    /// stand in the way of what can. Looks at each of the blobs it passes over. Only what stands behind `after`, the last row
+    /// of the page before. 1 round trip.
     async fn due_except(
         &self,
         now: Timestamp,
         except: &[TenantCode],
+        after: Option<DuePosition>,
         limit: u32,
     ) -> Result<Vec<ReclaimRow>, IndexError>;
 

@@ -340,6 +340,21 @@ pub struct ReclaimRow {
     pub reason: ReclaimReason,
 }
 
+/// A place in the order in which blobs are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DuePosition {
+    /// Not before this moment.
+    pub due: Timestamp,
+    /// Among those of the same moment.
+    pub blob: BlobId,
+}
+
+impl From<&ReclaimRow> for DuePosition {
+    fn from(row: &ReclaimRow) -> Self {
+        Self { due: row.due, blob: row.blob }
+    }
+}
+
 /// What the index knows of a blob found in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BlobStanding {

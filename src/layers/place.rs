@@ -9,7 +9,7 @@ use crate::audit::{self, Decision, Log, Verdict};
 use crate::auth::Permitted;
 use crate::catalogue::Catalogue;
 use crate::model::{BucketName, Clock, RegionId, TenantCode};
-use crate::ops::{Operations, Placed, decision};
+use crate::ops::{Document, Operations, Placed, decision};
 use crate::placement::{AskedClass, Operation, Question, Refusal, decide};
 use crate::s3::{Call, Code, Labels, S3Error, UploadRef, xml};
 use crate::shares::away;
@@ -45,13 +45,13 @@ impl Place {
         &self,
         tenant: TenantCode,
         call: &Call,
-        document: Option<&Bytes>,
+        document: Option<&Document>,
     ) -> Result<Operation, S3Error> {
         match call {
             Call::ListBuckets(_) => Ok(Operation::ListBuckets),
             Call::CreateBucket(_) => Ok(Operation::CreateBucket {
                 location_constraint: match document {
-                    Some(document) => xml::location_constraint(document)?,
+                    Some(document) => xml::location_constraint(document.bytes())?,
                     None => None,
                 },
             }),
@@ -76,12 +76,20 @@ impl Place {
     }
 
     /// What is asked, and the document it was asked with: a location constraint is part of the question.
-    async fn question<B>(&self, permitted: &mut Permitted<B>) -> Result<(Operation, Option<Bytes>), S3Error>
+    async fn question<B>(
+        &self,
+        permitted: &mut Permitted<B>,
+    ) -> Result<(Operation, Option<Document>), S3Error>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let memory = match permitted.document_bytes(xml::DOCUMENT_BYTES_MAX)? {
+            Some(bytes) => self.operations.document_memory(permitted.caller().tenant(), bytes).await?,
+            None => None,
+        };
         let document = away(permitted.read_document(xml::DOCUMENT_BYTES_MAX)).await?;
+        let document = document.map(|bytes| Document::new(bytes, memory));
         let tenant = permitted.caller().tenant().code;
         Ok((self.operation(tenant, permitted.call(), document.as_ref()).await?, document))
     }

@@ -32,7 +32,8 @@ use crate::audit::{self, AuditError, AuditKeys, Decision, Log, Source, Verdict};
 use crate::auth::{Caller, Origin, Permitted};
 use crate::model::RegionId;
 use crate::placement::Placement;
-use crate::s3::{BodyKind, Call, Payload};
+use crate::s3::{BodyKind, Call, Payload, S3Error};
+use crate::shares::Share;
 
 /// What came with a request.
 #[derive(Debug)]
@@ -40,9 +41,37 @@ pub enum Content<B> {
     /// The bytes of a record, still to be read.
     Record(Payload<B>),
     /// A document, read and within its limits, its signature and checksums verified.
-    Document(Bytes),
+    Document(Document),
     /// Nothing that the operation reads.
     None,
+}
+
+/// A document with the memory for it and for what it is read into; none was taken for one that is empty.
+#[derive(Debug)]
+pub struct Document {
+    bytes: Bytes,
+    memory: Option<Share>,
+}
+
+impl Document {
+    /// `bytes` in `memory`.
+    pub const fn new(bytes: Bytes, memory: Option<Share>) -> Self {
+        Self { bytes, memory }
+    }
+
+    /// What the client sent.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What it says. The bytes are let go of, and the memory goes on with what they were read into, for the operation to hold.
+    pub(super) fn read<T>(
+        self,
+        read: impl FnOnce(&[u8]) -> Result<T, S3Error>,
+    ) -> Result<(T, Option<Share>), S3Error> {
+        let said = read(&self.bytes)?;
+        Ok((said, self.memory))
+    }
 }
 
 /// A permit and a placement of different tenants. Cannot happen; refused all the same.
@@ -65,7 +94,7 @@ impl<B> Placed<B> {
     pub fn new(
         permitted: Permitted<B>,
         placement: Placement,
-        document: Option<Bytes>,
+        document: Option<Document>,
     ) -> Result<Self, TenantMismatch> {
         if permitted.caller().tenant().id != *placement.tenant()
             || permitted.caller().tenant().code != placement.tenant_code()

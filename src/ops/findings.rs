@@ -1,10 +1,11 @@
-//! What a client's request finds wrong with a stored record: one event and one count, wherever in the request it is found.
+//! What a client's request finds wrong with a stored record: one event and one count, wherever in the request it is found. And
+//! refusals that are counted alone.
 
 use std::sync::Arc;
 
 use crate::model::RegionId;
 use crate::telemetry::{MetBy, Metrics, event, with_facts};
-use crate::vault::VaultError;
+use crate::vault::{IndexError, VaultError};
 
 /// Where findings are told.
 #[derive(Debug)]
@@ -17,6 +18,13 @@ impl Findings {
     /// Of requests to `region`.
     pub(super) const fn new(region: RegionId, metrics: Arc<Metrics>) -> Self {
         Self { region, metrics }
+    }
+
+    /// A request was turned away. Memory and store have counted it where they did so.
+    pub(super) fn refused(&self, error: &VaultError) {
+        if matches!(error, VaultError::Index(IndexError::Overloaded { .. })) {
+            self.metrics.index_refusals().increment();
+        }
     }
 
     /// A sealed record does not open, or a blob of it is not there.

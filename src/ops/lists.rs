@@ -15,16 +15,35 @@ use super::buckets::owner;
 
 /// Memory for one entry of a list: its row and its XML, some 150 bytes and three times the key, of which 64 bytes is usual. A
 /// page that takes more has to find it.
-const ENTRY_BYTES: u64 = 512;
+pub(super) const ENTRY_BYTES: u64 = 512;
+
+/// Parts whose sealed descriptors the vault has in memory at a time, while it looks for their checksums.
+const DESCRIPTORS_AT_ONCE: u16 = 16;
+
+/// The longest descriptor: a part of 5 GiB in blobs of 8 MiB are 640 entries of 250 bytes.
+const DESCRIPTOR_BYTES: u64 = 640 * 250;
+
+/// A descriptor while it is open: clear, and decoded, beside the sealed one.
+const OPEN_TIMES: u64 = 3;
+
+/// Memory for the descriptors of at most `entries` parts. Most are of a few hundred bytes, but which are not is known only when they
+/// are there; it is given back as soon as the answer is made.
+fn descriptors(entries: u16) -> u64 {
+    DESCRIPTOR_BYTES * (u64::from(entries.clamp(1, DESCRIPTORS_AT_ONCE)) + OPEN_TIMES)
+}
 
 /// Memory for a page of at most `entries`.
 async fn room(context: &Context<'_>, entries: u16) -> Result<Lease, Failure> {
-    let bytes = ENTRY_BYTES * u64::from(entries.max(1));
+    room_of(context, ENTRY_BYTES * u64::from(entries.max(1))).await
+}
+
+/// Memory for an answer of `bytes`.
+pub(super) async fn room_of(context: &Context<'_>, bytes: u64) -> Result<Lease, Failure> {
     Ok(context.vault.memory().lease_most(context.decided, bytes).await.map_err(VaultError::from)?)
 }
 
 /// The answer, which holds what its page takes until it is sent: a thousand slow readers of lists are a thousand pages.
-fn answered(mut lease: Lease, response: Response<Bytes>) -> Result<Answer, Failure> {
+pub(super) fn answered(mut lease: Lease, response: Response<Bytes>) -> Result<Answer, Failure> {
     let bytes = response.body().len() as u64;
     if let Some(more) = bytes.checked_sub(lease.units()) {
         lease.try_grow(more).map_err(|refusal| VaultError::Exhausted(refusal.into()))?;
@@ -68,7 +87,8 @@ pub(super) async fn objects(context: &Context<'_>, call: &ListObjects) -> Result
 }
 
 pub(super) async fn parts(context: &Context<'_>, call: &ListParts) -> Result<Answer, Failure> {
-    let lease = room(context, call.parts_max).await?;
+    let entries = ENTRY_BYTES * u64::from(call.parts_max.max(1));
+    let lease = room_of(context, entries + descriptors(call.parts_max)).await?;
     let object = &call.upload.object;
     let (page, checksums, facts) = context
         .vault

@@ -17,17 +17,22 @@ use http_body::Body as HttpBody;
 
 use crate::audit::{self, Ended, Outcome};
 use crate::auth::Caller;
-use crate::model::{BucketName, ClassId, RegionId, TenantCode};
+use crate::model::{BucketName, ClassId, RegionId, Tenant, TenantCode};
 use crate::s3::{Call, Code, S3Error, UploadRef};
+use crate::shares::{Claimant, Share};
 use crate::telemetry::Metrics;
 use crate::vault::{Decided, Vault, VaultError};
 
-pub use admission::{Content, Placed, Recorded, TenantMismatch, decision};
+pub use admission::{Content, Document, Placed, Recorded, TenantMismatch, decision};
 pub use body::{Body, BodyError};
 
 use answer::Failure;
 use body::Answer;
 use findings::Findings;
+
+/// A document takes as much memory as itself, and what it is read into as much again: 10,000 parts of 130 bytes each become
+/// 10,000 times a number, a tag and a checksum; keys to delete are there twice.
+const DOCUMENT_TIMES: u64 = 2;
 
 /// Carries out recorded requests of one region. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -70,6 +75,19 @@ impl Operations {
             .upload_class(tenant, &object.bucket, &object.key, upload.upload)
             .await
             .map_err(|error| self.told(error))
+    }
+
+    /// Memory for a document of `bytes` and for what it is read into, before anything of it is read; none for one that is empty.
+    ///
+    /// Waits: nobody may hold other memory who asks. What the document asks for may be waited for while it is held, because it
+    /// comes out of another part of the budget: see [`crate::vault::Memory`].
+    pub async fn document_memory(&self, tenant: &Tenant, bytes: u64) -> Result<Option<Share>, S3Error> {
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let claimant = Claimant::tenant(tenant.code, tenant.weight);
+        let leased = self.vault.memory().document(claimant, bytes.saturating_mul(DOCUMENT_TIMES)).await;
+        leased.map(Some).map_err(|exhausted| self.told(exhausted.into()))
     }
 
     /// Carries out a request. How it ended is recorded, when the answer's body has been sent or dropped.
@@ -131,10 +149,13 @@ impl<B> Content<B> {
         }
     }
 
-    /// The document of an operation that takes one.
-    fn document(self) -> Result<Bytes, Failure> {
+    /// What the document of an operation that takes one says, with its memory: to be held for as long as what it says is.
+    fn document<T>(
+        self,
+        read: impl FnOnce(&[u8]) -> Result<T, S3Error>,
+    ) -> Result<(T, Option<Share>), Failure> {
         match self {
-            Self::Document(document) => Ok(document),
+            Self::Document(document) => Ok(document.read(read)?),
             Self::Record(_) | Self::None => Err(S3Error::new(Code::MissingRequestBody).into()),
         }
     }

@@ -12,6 +12,7 @@ use crate::vault::{Precondition, Source, Stored, Write};
 
 use super::answer::Failure;
 use super::body::Answer;
+use super::lists::{ENTRY_BYTES, answered, room_of};
 use super::{Content, Context};
 
 /// Which region answered: on every answer about a record.
@@ -174,12 +175,18 @@ pub(super) async fn delete(context: &Context<'_>, object: &ObjectId) -> Result<A
     Ok(Answer::whole(reply::empty(StatusCode::NO_CONTENT)))
 }
 
+/// How much longer a key is in an XML document, at most: a quotation mark becomes `&quot;`.
+const ESCAPED_TIMES: u64 = 6;
+
 pub(super) async fn delete_many<B>(
     context: &Context<'_>,
     bucket: &BucketName,
     content: Content<B>,
 ) -> Result<Answer, Failure> {
-    let wanted = xml::delete(&content.document()?)?;
+    let (wanted, _memory) = content.document(xml::delete)?;
+    // Before anything is deleted: an answer that finds no room afterwards would make the client do it again.
+    let longest = wanted.keys.iter().map(|key| ESCAPED_TIMES * key.key.as_str().len() as u64 + ENTRY_BYTES);
+    let lease = room_of(context, longest.sum()).await?;
     let keys = wanted.keys.iter().filter(|key| key.refusal.is_none()).map(|key| key.key.clone()).collect();
     let mut outcomes = context.vault.delete_many(context.decided, bucket, keys).await?.into_iter();
     let entries: Vec<DeletedEntry> = wanted
@@ -198,7 +205,7 @@ pub(super) async fn delete_many<B>(
             DeletedEntry { key: asked.key, result }
         })
         .collect();
-    Ok(Answer::whole(reply::deleted(&entries, wanted.quiet)))
+    answered(lease, reply::deleted(&entries, wanted.quiet))
 }
 
 /// What every answer about a record carries: which region, which class.

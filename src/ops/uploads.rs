@@ -61,7 +61,8 @@ pub(super) async fn complete<B>(
     call: &CompleteMultipartUpload,
     content: Content<B>,
 ) -> Result<Answer, Failure> {
-    let parts = xml::complete_multipart_upload(&content.document()?)?
+    let (parts, _memory) = content.document(xml::complete_multipart_upload)?;
+    let parts = parts
         .into_iter()
         .map(|part| ChosenPart { number: part.number, etag: part.etag, checksum: part.checksum })
         .collect();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Claimant, Party, Refusal, ShareLimits};
 
 /// How many times what is left a party of weight 1 may hold. Four: alone it gets four fifths, and the fifth that is left
-/// carries three full reads of 8 MiB blobs in the default budget.
+/// carries two full reads of 8 MiB blobs in the default budget.
 const LEAN: u128 = 4;
 
 /// Parties looked at for one that can be served: what keeps a step bounded.

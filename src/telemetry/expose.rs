@@ -155,6 +155,11 @@ impl Metrics {
             "verb",
             &self.index_durations,
         );
+        page.counter(
+            "terroir_index_refusals_total",
+            "Requests turned away because a queue or a lock of the index was not free in time.",
+            &self.index_refusals,
+        );
         page.counters2(
             "terroir_key_calls_total",
             "Calls to the key service.",

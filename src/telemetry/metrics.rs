@@ -137,6 +137,7 @@ pub struct Metrics {
     pub(super) store_circuit: Gauge,
     pub(super) index: By<IndexVerb, Counter>,
     pub(super) index_durations: By<IndexVerb, Histogram>,
+    pub(super) index_refusals: Counter,
     pub(super) keys: By<KeyVerb, By<StoreOutcome, Counter>>,
     pub(super) key_durations: By<KeyVerb, Histogram>,
     pub(super) audit: By<AuditEvent, Counter>,
@@ -278,6 +279,11 @@ impl Metrics {
         let done = stage(span, work).await;
         self.index_durations.at(verb).observe(started.elapsed());
         done
+    }
+
+    /// Requests that the index turned away for want of a place.
+    pub fn index_refusals(&self) -> &Counter {
+        &self.index_refusals
     }
 
     /// How long round trips to the index took.

@@ -260,6 +260,8 @@ label! {
     Shared {
         /// Memory for bodies, in bytes.
         Memory = "memory_bytes",
+        /// Memory for documents, in bytes.
+        Documents = "document_bytes",
         /// Requests in flight.
         Requests = "requests",
         /// Open connections.

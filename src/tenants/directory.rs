@@ -258,7 +258,10 @@ impl Inner {
 }
 
 /// A row that is itself broken becomes no value; any other failure fails the reading.
-fn sound<T>(opened: Result<T, TenantsError>, row: &DirectoryRow) -> Result<Option<Arc<T>>, TenantsError> {
+pub(super) fn sound<T>(
+    opened: Result<T, TenantsError>,
+    row: &DirectoryRow,
+) -> Result<Option<Arc<T>>, TenantsError> {
     match opened {
         Ok(value) => Ok(Some(Arc::new(value))),
         Err(TenantsError::Corrupt { kind }) => {

@@ -8,10 +8,10 @@ use tokio::sync::Semaphore;
 
 use crate::index::{
     AbortOutcome, BlobStanding, Bucket, CompleteOutcome, Counter, CreateBucket, CreateUpload, DeleteBucket,
-    DeleteMany, DeleteOutcome, DirectoryRow, Holder, Incarnation, Index, IndexError, ListOutcome, ListParts,
-    ListRequest, ListUploads, LiveBlob, LivePosition, Lookup, NamedVersion, NewPart, NewUpload, NewVersion,
-    PartRow, Precondition, PutOutcome, PutPart, PutRow, ReclaimReason, ReclaimRow, SetBucketClass, Upload,
-    UploadLookup,
+    DeleteMany, DeleteOutcome, DirectoryRow, DuePosition, Holder, Incarnation, Index, IndexError,
+    ListOutcome, ListParts, ListRequest, ListUploads, LiveBlob, LivePosition, Lookup, NamedVersion, NewPart,
+    NewUpload, NewVersion, PartRow, Precondition, PutOutcome, PutPart, PutRow, ReclaimReason, ReclaimRow,
+    SetBucketClass, Upload, UploadLookup,
 };
 use crate::model::{
     BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId,
@@ -274,9 +274,10 @@ impl Index for CountedIndex {
         &self,
         now: Timestamp,
         except: &[TenantCode],
+        after: Option<DuePosition>,
         limit: u32,
     ) -> Result<Vec<ReclaimRow>, IndexError> {
-        self.inner.due_except(now, except, limit).await
+        self.inner.due_except(now, except, after, limit).await
     }
 
     async fn forget(&self, blobs: Vec<BlobId>) -> Result<u64, IndexError> {

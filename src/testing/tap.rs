@@ -13,7 +13,7 @@ use crate::blobs::testing::{Faults, FaultyStore};
 use crate::blobs::{BlobInfo, BlobStore, Cursor, Description, Error, Location, Page, is_in_background};
 use crate::envelope::Sealed;
 use crate::index::Index;
-use crate::model::RegionId;
+use crate::model::{BlobId, RegionId};
 use crate::placement::Placement;
 
 use super::{CountedIndex, IndexTap};
@@ -100,6 +100,11 @@ impl Tap {
     /// From now on nothing reaches the store, or everything does.
     pub fn down(&self, down: bool) {
         self.fail(Faults { error_before: if down { 1000 } else { 0 }, ..Faults::default() });
+    }
+
+    /// From now on the store does not delete these.
+    pub fn keep(&self, blobs: impl IntoIterator<Item = BlobId>) {
+        self.store.keep(blobs);
     }
 
     /// How many faults have struck.

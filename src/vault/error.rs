@@ -136,8 +136,8 @@ impl VaultError {
         }
     }
 
-    /// Whether sealed bytes were found wrong.
+    /// Whether what is stored was found wrong: sealed bytes, or a row of the index.
     pub const fn is_corruption(&self) -> bool {
-        matches!(self, Self::Corrupt { .. })
+        matches!(self, Self::Corrupt { .. } | Self::Index(IndexError::Corrupt { .. }))
     }
 }

@@ -1,13 +1,16 @@
 //! The reclaim queue, emptied: the only place that deletes blobs. And throw-away blobs, to ask a store what it does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use zeroize::Zeroizing;
 
 use crate::blobs::Location;
 use crate::envelope::{BodySealer, Dek, Kek, Locator, Sealed, Sealer};
-use crate::index::{BlobStanding, PAGE_MAX, ReclaimRow};
+use crate::index::{BlobStanding, DuePosition, PAGE_MAX, ReclaimRow};
 use crate::model::{BlobId, ClassCode, EntropyError, TenantCode, VersionId};
+use crate::telemetry::event;
 
 use super::sealing::random;
 use super::{Decided, Vault, VaultError};
@@ -15,8 +18,12 @@ use super::{Decided, Vault, VaultError};
 /// Clear bytes of a probe's blob: enough for ranges to mean something.
 const PROBE_BYTES: usize = 4096;
 
-/// Blobs looked at in one round.
-const ROUND_BLOBS_MAX: u32 = 1000;
+/// Blobs looked at, deleted and forgotten at a time.
+const PAGE_BLOBS_MAX: u32 = 1000;
+
+/// Deletions under way at once: as many places as deleting has at a store unless told otherwise, an eighth of
+/// `store-in-flight-max`.
+const DELETES_IN_FLIGHT_MAX: usize = 16;
 
 /// How long a Complete can be repeated and gets the first answer again. S3 promises none; SDKs retry for minutes.
 pub(super) const REPLAY: Duration = Duration::from_hours(24);
@@ -24,7 +31,7 @@ pub(super) const REPLAY: Duration = Duration::from_hours(24);
 /// Completed uploads forgotten in one transaction.
 const FORGOTTEN_MAX: u32 = 1000;
 
-/// What a round of reclaiming did.
+/// What reclaiming did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reclaimed {
     /// Blobs deleted from the store.
@@ -33,11 +40,28 @@ pub struct Reclaimed {
     pub failed: u64,
 }
 
-/// Blobs that are due for deletion, of any tenants. Only the vault makes one.
+impl std::ops::AddAssign for Reclaimed {
+    fn add_assign(&mut self, more: Self) {
+        self.deleted += more.deleted;
+        self.failed += more.failed;
+    }
+}
+
+/// Where the queue of deletions goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueAfter(DuePosition);
+
+/// A page of the blobs that are due for deletion, of any tenants. Only the vault makes one.
 #[derive(Debug)]
 pub struct Due(Vec<ReclaimRow>);
 
 impl Due {
+    /// Behind which the next page begins; `None` if this one is the last.
+    pub fn next(&self) -> Option<DueAfter> {
+        let is_full = self.0.len() >= PAGE_BLOBS_MAX as usize;
+        self.0.last().filter(|_| is_full).map(|row| DueAfter(DuePosition::from(row)))
+    }
+
     /// Whose blobs they are, so that a decision can be asked for each.
     pub fn tenants(&self) -> Vec<TenantCode> {
         let mut tenants: Vec<_> = self.0.iter().map(|row| row.tenant).collect();
@@ -48,17 +72,18 @@ impl Due {
 }
 
 impl Vault {
-    /// At most 1,000 blobs due for deletion now, the longest due first, without those of the tenants `except`: blobs that
-    /// nobody may delete now would otherwise stand in front of all others for ever.
+    /// At most 1,000 blobs due for deletion now, the longest due first, behind `after`, without those of the tenants `except`:
+    /// blobs that cannot be deleted now, or that nobody may delete, would otherwise stand in front of all others for ever.
     ///
     /// A clock that was set ahead makes nothing due: see [`Vault::sure_now`].
-    pub async fn due(&self, except: &[TenantCode]) -> Result<Due, VaultError> {
+    pub async fn due(&self, except: &[TenantCode], after: Option<DueAfter>) -> Result<Due, VaultError> {
         let except = except.get(..usize::from(PAGE_MAX)).unwrap_or(except);
         let now = self.sure_now(self.parts.settings.reclaim_delay);
-        Ok(Due(self.parts.index.due_except(now, except, ROUND_BLOBS_MAX).await?))
+        let after = after.map(|after| after.0);
+        Ok(Due(self.parts.index.due_except(now, except, after, PAGE_BLOBS_MAX).await?))
     }
 
-    /// Deletes those of the blobs `due` that are the decided tenant's.
+    /// Deletes those of the blobs `due` that are the decided tenant's, a few at a time. What cannot be deleted is passed over.
     ///
     /// Being in the queue is not enough: a blob is deleted only if the index says, now, that it waits there and is part of
     /// no version. Absence from the index alone never authorises a deletion.
@@ -66,25 +91,35 @@ impl Vault {
         let tenant = decided.tenant_code();
         let due: Vec<BlobId> = due.0.iter().filter(|row| row.tenant == tenant).map(|row| row.blob).collect();
         let standings = self.parts.index.blob_standing(&due).await?;
-        let mut round = Reclaimed::default();
-        let mut gone = Vec::new();
-        for (blob, standing) in due.into_iter().zip(standings) {
-            if standing != BlobStanding::Reclaiming {
-                continue;
-            }
-            match self.parts.store.delete(&Location::of(decided, blob)).await {
+        let queued = due.into_iter().zip(standings).filter(|(_, now)| *now == BlobStanding::Reclaiming);
+        let places: Vec<Location> = queued.map(|(blob, _)| Location::of(decided, blob)).collect();
+        // Within this task, so that they give way to requests as it does.
+        let mut under_way = futures_util::stream::iter(places)
+            .map(|at| {
+                let store = Arc::clone(&self.parts.store);
+                async move { (at.id(), store.delete(&at).await) }
+            })
+            .buffer_unordered(DELETES_IN_FLIGHT_MAX);
+        let (mut gone, mut first_failure, mut failed) = (Vec::new(), None, 0);
+        while let Some((blob, done)) = under_way.next().await {
+            match done {
                 Ok(()) => gone.push(blob),
                 Err(error) => {
-                    round.failed += 1;
-                    tracing::warn!(%blob, %error, "a blob could not be deleted; it stays queued");
+                    failed += 1;
+                    first_failure.get_or_insert((blob, error));
                 }
             }
         }
-        round.deleted = gone.len() as u64;
+        // Once for all of them: a store that is down fails every one.
+        if let Some((blob, error)) = first_failure {
+            let error = event::chain(&error);
+            tracing::warn!(failed, %blob, error, "blobs could not be deleted; they stay queued");
+        }
+        let deleted = gone.len() as u64;
         if !gone.is_empty() {
             self.parts.index.forget(gone).await?;
         }
-        Ok(round)
+        Ok(Reclaimed { deleted, failed })
     }
 
     /// Forgets uploads that were completed so long ago that nobody repeats their Complete any more.

@@ -2,6 +2,10 @@
 //!
 //! A request waits while it holds nothing, then grows only by what is free at that moment: so no two requests can hold what
 //! the other waits for, and the budget cannot deadlock. Who gets what is [`crate::shares`]' rule.
+//!
+//! Documents (lists of parts, of keys) have a part of their own. A request holds its document, or what it was read into, while
+//! it waits for memory to work on it: out of one budget, those that hold some would wait for each other. Out of two, taken in
+//! one order (documents first, and no second one), whoever holds a document waits for those who wait for nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +17,10 @@ use crate::telemetry::{Metrics, Shared};
 /// A tenant that holds no more than this waits for nobody: a write or a read of one 64 KiB segment takes at most 132 KiB of
 /// memory, so two of them.
 const FLOOR_BYTES: u64 = 264 * 1024;
+
+/// The part of the budget that is the documents'. In the default budget a tenant that takes all the documents' memory it may
+/// leaves 6.4 MiB, of which another gets four fifths: the longest document (2 MiB), twice over for what it is read into.
+const DOCUMENTS_PART: u64 = 8;
 
 /// The bounds of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +37,7 @@ pub struct MemoryLimits {
 #[derive(Clone, Debug)]
 pub struct Memory {
     shares: Shares,
+    documents: Shares,
 }
 
 /// Some of the budget, given back on drop.
@@ -42,18 +51,29 @@ pub struct Exhausted(#[from] Refusal);
 impl Memory {
     /// A budget within `limits`, counted in `metrics`.
     pub fn new(limits: MemoryLimits, metrics: Arc<Metrics>) -> Self {
-        let limits = ShareLimits {
-            capacity: limits.bytes,
+        let documents = limits.bytes / DOCUMENTS_PART;
+        let of = |capacity| ShareLimits {
+            capacity,
             party_max: u64::MAX,
             floor: FLOOR_BYTES,
             waiting_max: limits.waiters_max,
             wait: limits.wait,
         };
-        Self { shares: Shares::new(Shared::Memory, limits, metrics) }
+        Self {
+            shares: Shares::new(Shared::Memory, of(limits.bytes - documents), Arc::clone(&metrics)),
+            documents: Shares::new(Shared::Documents, of(documents), metrics),
+        }
+    }
+
+    /// Waits for `bytes` of the documents' part, before anything of the document is read; as [`Memory::lease_most`]. Nothing is
+    /// placed yet: what is asked may depend on it. For a request that holds no lease at all; it may wait for memory afterwards.
+    pub async fn document(&self, claimant: Claimant, bytes: u64) -> Result<Lease, Exhausted> {
+        let bytes = bytes.min(self.documents.most(claimant));
+        Ok(away(self.documents.acquire(claimant, bytes)).await?)
     }
 
     /// Waits for `bytes`, away from the request's turn: whoever holds the memory may need one to give it back. For a request
-    /// that holds no other lease.
+    /// that holds no other lease, but for its document's.
     pub async fn lease(&self, placement: &Placement, bytes: u64) -> Result<Lease, Exhausted> {
         Ok(away(self.shares.acquire(claimant(placement), bytes)).await?)
     }
@@ -71,12 +91,12 @@ impl Memory {
 
     /// Bytes leased at this moment.
     pub fn used_bytes(&self) -> u64 {
-        self.shares.used()
+        self.shares.used() + self.documents.used()
     }
 
     /// Requests that wait at this moment.
     pub fn waiting(&self) -> u64 {
-        self.shares.waiting()
+        self.shares.waiting() + self.documents.waiting()
     }
 }
 
@@ -89,33 +109,50 @@ mod tests {
     use super::*;
     use crate::placement::testing::placement;
 
+    /// Of which `bytes` are for bodies.
     fn memory(bytes: u64, wait: Duration) -> Memory {
+        let bytes = bytes / (DOCUMENTS_PART - 1) * DOCUMENTS_PART;
         Memory::new(MemoryLimits { bytes, waiters_max: 10, wait }, Arc::default())
     }
 
     #[tokio::test]
     async fn a_lease_comes_back_when_dropped() {
-        let (memory, clinic) = (memory(10 << 20, Duration::from_secs(5)), placement(&"fr".parse().unwrap()));
-        let lease = memory.lease(&clinic, 8 << 20).await.unwrap();
-        assert_eq!(memory.used_bytes(), 8 << 20);
+        let (memory, clinic) = (memory(35 << 20, Duration::from_secs(5)), placement(&"fr".parse().unwrap()));
+        let lease = memory.lease(&clinic, 28 << 20).await.unwrap();
+        assert_eq!(memory.used_bytes(), 28 << 20);
         assert!(memory.try_lease(&clinic, 1).is_none());
         drop(lease);
         assert_eq!(memory.used_bytes(), 0);
-        assert!(memory.try_lease(&clinic, 8 << 20).is_some());
+        assert!(memory.try_lease(&clinic, 28 << 20).is_some());
     }
 
     #[tokio::test]
     async fn a_waiter_is_refused_after_the_wait_and_not_kept_forever() {
         let (memory, clinic) =
-            (memory(10 << 20, Duration::from_millis(5)), placement(&"fr".parse().unwrap()));
-        let _held = memory.lease(&clinic, 8 << 20).await.unwrap();
+            (memory(35 << 20, Duration::from_millis(5)), placement(&"fr".parse().unwrap()));
+        let _held = memory.lease(&clinic, 28 << 20).await.unwrap();
         assert_eq!(memory.lease(&clinic, 1).await.unwrap_err(), Exhausted(Refusal::Late));
     }
 
     #[tokio::test]
     async fn more_than_one_tenant_may_hold_is_refused_at_once_or_cut_to_it() {
-        let (memory, clinic) = (memory(10 << 20, Duration::from_hours(1)), placement(&"fr".parse().unwrap()));
-        assert_eq!(memory.lease(&clinic, 9 << 20).await.unwrap_err(), Exhausted(Refusal::TooMuch));
-        assert_eq!(memory.lease_most(&clinic, 9 << 20).await.unwrap().units(), 8 << 20);
+        let (memory, clinic) = (memory(35 << 20, Duration::from_hours(1)), placement(&"fr".parse().unwrap()));
+        assert_eq!(memory.lease(&clinic, 29 << 20).await.unwrap_err(), Exhausted(Refusal::TooMuch));
+        assert_eq!(memory.lease_most(&clinic, 29 << 20).await.unwrap().units(), 28 << 20);
+    }
+
+    #[tokio::test]
+    async fn whoever_holds_a_document_may_wait_for_memory_and_the_other_way_round_nobody_waits() {
+        let (memory, clinic) =
+            (memory(35 << 20, Duration::from_millis(5)), placement(&"fr".parse().unwrap()));
+        let claimant = claimant(&clinic);
+        let document = memory.document(claimant, u64::MAX).await.unwrap();
+        assert_eq!(document.units(), 4 << 20, "four fifths of the documents' 5 MiB");
+        assert_eq!(memory.used_bytes(), 4 << 20);
+        let body = memory.lease(&clinic, 28 << 20).await.unwrap();
+        let late = memory.document(claimant, 1 << 20).await;
+        assert_eq!(late.unwrap_err(), Exhausted(Refusal::Late), "documents do not take the bodies' memory");
+        drop((document, body));
+        assert_eq!(memory.used_bytes(), 0);
     }
 }

@@ -34,7 +34,7 @@ pub use crate::blobs::{Error as StoreError, ErrorKind as StoreErrorKind};
 pub use crate::index::{IndexError, ListRequest, Position, Precondition};
 pub use classes::{Classes, Treatment};
 pub use error::{VaultError, WriteError};
-pub use housekeeping::{Due, Reclaimed};
+pub use housekeeping::{Due, DueAfter, Reclaimed};
 pub use memory::{Exhausted, Lease, Memory, MemoryLimits};
 pub use read::{Reading, Stored};
 pub use records::Trace;

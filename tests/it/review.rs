@@ -118,11 +118,11 @@ async fn blobs_of_a_write_cut_off_by_a_drain_were_forgotten_when_the_index_close
     let failed = vault.put(&bench.writing().await, write, half).await;
     assert!(matches!(failed, Err(WriteError::Body(BrokeOff))));
     vault.settle(Duration::from_secs(10)).await;
-    let due = vault.due(&[]).await.unwrap();
+    let due = vault.due(&[], None).await.unwrap();
     assert_eq!(due.tenants(), [bench.tenant.code], "the blobs that were uploaded wait for deletion");
     let reclaimed = vault.reclaim(&bench.decided(Operation::Maintain).await, &due).await.unwrap();
     assert_eq!((reclaimed.deleted, reclaimed.failed), (2, 0));
-    assert!(vault.due(&[]).await.unwrap().tenants().is_empty());
+    assert!(vault.due(&[], None).await.unwrap().tenants().is_empty());
 }
 
 #[tokio::test]
@@ -189,9 +189,9 @@ async fn a_suspended_tenant_s_blobs_stood_in_front_of_everybody_else_s_deletions
     index.enqueue_reclaim(vec![one], served, NOW.after(Duration::from_secs(1)), reason).await.unwrap();
     let later = NOW.after(Duration::from_mins(1));
     assert!(index.due(later, 1000).await.unwrap().iter().all(|row| row.tenant == suspended));
-    let due = index.due_except(later, &[suspended], 1000).await.unwrap();
+    let due = index.due_except(later, &[suspended], None, 1000).await.unwrap();
     assert_eq!(due.iter().map(|row| row.blob).collect::<Vec<_>>(), [one]);
-    assert!(index.due_except(NOW, &[suspended], 1000).await.unwrap().is_empty(), "not before its time");
-    assert_eq!(index.due_except(later, &[], 5).await.unwrap().len(), 5, "no more than asked");
+    assert!(index.due_except(NOW, &[suspended], None, 1000).await.unwrap().is_empty(), "not before its time");
+    assert_eq!(index.due_except(later, &[], None, 5).await.unwrap().len(), 5, "no more than asked");
     index.close().await;
 }

@@ -4,6 +4,7 @@ mod faults;
 mod markers;
 mod numbers;
 mod receiver;
+mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};

@@ -78,8 +78,10 @@ impl Run<'_> {
                     None => Standing::NotServed,
                     Some((_, decided)) => match vault.open_owner(decided, row.clone()).await {
                         Ok(owner) => Standing::Open(Box::new(owner)),
-                        Err(error) if error.is_corruption() => Standing::Broken(error),
-                        Err(error) => Standing::Unreadable(index_only(error)?),
+                        Err(error) => match index_only(error)? {
+                            error if error.is_corruption() => Standing::Broken(error),
+                            error => Standing::Unreadable(error),
+                        },
                     },
                 }
             }

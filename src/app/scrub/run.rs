@@ -11,7 +11,7 @@ use crate::placement::Operation;
 use crate::telemetry::{MetBy, ScrubOutcome, event};
 use crate::vault::{Decided, Found, Outcome, OwnerRow, Pace, Pass, Phase, VaultError};
 
-use super::super::housekeeping;
+use super::super::housekeeping::{FAILED_MAX, Queue};
 use super::{ScrubRequest, Site, SiteError, ended, lock};
 
 /// Blobs that could not be read, one after the other, before the pass believes that none can.
@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
         if self.tenants.contains_key(&tenant) {
             return Ok(());
         }
-        let known = self.site.registry().list_tenants().await.map_err(SiteError::from)?;
+        let known = self.site.registry().readable_tenants().await.map_err(SiteError::from)?;
         let decided = match known.into_iter().find(|known| known.code == tenant) {
             None => None,
             Some(known) => match self.site.admit(&known, &Operation::Maintain, "scrub").await {
@@ -222,16 +222,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Works the reclaim queue off.
+    /// Works the reclaim queue off, once from its beginning to its end: what failed stays queued, and would fail again.
     async fn reclaim(&mut self) -> Result<(), Stop> {
+        let (mut queue, mut failed) = (Queue::default(), 0);
         loop {
-            let done = housekeeping::reclaim(self.site).await?;
+            let done = queue.page(self.site).await?;
             for _ in 0..done.deleted {
                 self.count(Outcome::Reclaimed);
             }
             lock(self.pass).counts.reclaim_failed += done.failed;
-            // What failed stays queued; asking at once again would fail again.
-            if done.deleted == 0 || done.failed > 0 {
+            failed += done.failed;
+            if queue.is_through() || failed >= FAILED_MAX {
                 return Ok(());
             }
             self.pace.spend(done.deleted, 0).await;

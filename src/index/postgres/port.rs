@@ -12,10 +12,10 @@ use crate::index::limits::{
 };
 use crate::index::{
     AbortOutcome, BLOB_IDS_MAX, BlobStanding, Bucket, CompleteOutcome, Counter, CreateBucket, CreateUpload,
-    DeleteBucket, DeleteMany, DeleteOutcome, DirectoryRow, Holder, Incarnation, Index, IndexError,
-    JOB_STATE_BYTES_MAX, ListOutcome, ListParts, ListRequest, ListUploads, LiveBlob, LivePosition, Lookup,
-    NamedVersion, NewPart, NewUpload, NewVersion, PAGE_MAX, PartRow, Precondition, PutOutcome, PutPart,
-    PutRow, ReclaimReason, ReclaimRow, SetBucketClass, Upload, UploadLookup,
+    DeleteBucket, DeleteMany, DeleteOutcome, DirectoryRow, DuePosition, Holder, Incarnation, Index,
+    IndexError, JOB_STATE_BYTES_MAX, ListOutcome, ListParts, ListRequest, ListUploads, LiveBlob,
+    LivePosition, Lookup, NamedVersion, NewPart, NewUpload, NewVersion, PAGE_MAX, PartRow, Precondition,
+    PutOutcome, PutPart, PutRow, ReclaimReason, ReclaimRow, SetBucketClass, Upload, UploadLookup,
 };
 use crate::model::{
     BlobId, BucketName, ClassId, ETag, KekId, ObjectKey, TenantCode, Timestamp, UploadId, VersionId,
@@ -233,11 +233,12 @@ impl Index for PostgresIndex {
         &self,
         now: Timestamp,
         except: &[TenantCode],
+        after: Option<DuePosition>,
         limit: u32,
     ) -> Result<Vec<ReclaimRow>, IndexError> {
         check(limit as usize <= BLOB_IDS_MAX, "must ask for at most 10240 blobs")?;
         check(except.len() <= usize::from(PAGE_MAX), "must pass over at most 1000 tenants")?;
-        reclaim::due_except(&self.inner, now, except, limit).await
+        reclaim::due_except(&self.inner, now, except, after, limit).await
     }
 
     async fn forget(&self, blobs: Vec<BlobId>) -> Result<u64, IndexError> {

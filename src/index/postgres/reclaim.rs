@@ -4,7 +4,7 @@ use super::row::{blob_ids, number, reason_code, to_signed};
 use super::run::{Attempt, Change, Context, Inner};
 use super::sql;
 use crate::database::Lease;
-use crate::index::{IndexError, NewBlob, ReclaimReason, ReclaimRow, answers};
+use crate::index::{DuePosition, IndexError, NewBlob, ReclaimReason, ReclaimRow, answers};
 use crate::model::{BlobId, TenantCode, Timestamp};
 
 /// [`crate::index::Index::enqueue_reclaim`].
@@ -59,11 +59,20 @@ pub(super) async fn due_except(
     inner: &Inner,
     now: Timestamp,
     except: &[TenantCode],
+    after: Option<DuePosition>,
     limit: u32,
 ) -> Result<Vec<ReclaimRow>, IndexError> {
     let now = to_signed(now.millis())?;
     let except: Vec<Vec<u8>> = except.iter().map(|tenant| tenant.as_bytes().to_vec()).collect();
-    let ask = || sqlx::query(sql::RECLAIM_DUE_EXCEPT).bind(now).bind(i64::from(limit)).bind(except.clone());
+    // Before the first of them: no moment is negative.
+    let (due, blob) = match after {
+        Some(after) => (to_signed(after.due.millis())?, after.blob.as_bytes().to_vec()),
+        None => (-1, Vec::new()),
+    };
+    let ask = || {
+        let ask = sqlx::query(sql::RECLAIM_DUE_EXCEPT).bind(now).bind(i64::from(limit)).bind(except.clone());
+        ask.bind(due).bind(blob.clone())
+    };
     inner.rows(ask).await?.iter().map(answers::reclaim).collect()
 }
 

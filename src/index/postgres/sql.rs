@@ -252,7 +252,7 @@ pub(super) const RECLAIM_FORGET: &str = "DELETE FROM blobs WHERE blob_id = ANY($
 pub(super) const RECLAIM_DUE: &str = "SELECT blob_id, tenant, due_ms, reason FROM blobs WHERE due_ms <= $1 \
      ORDER BY due_ms, blob_id LIMIT $2";
 pub(super) const RECLAIM_DUE_EXCEPT: &str = "SELECT blob_id, tenant, due_ms, reason FROM blobs WHERE due_ms <= $1 \
-     AND NOT (tenant = ANY($3)) ORDER BY due_ms, blob_id LIMIT $2";
+     AND (due_ms, blob_id) > ($4, $5) AND NOT (tenant = ANY($3)) ORDER BY due_ms, blob_id LIMIT $2";
 pub(super) const RECLAIM_DEPTH: &str = "SELECT count(*) AS count FROM blobs WHERE due_ms IS NOT NULL";
 pub(super) const STANDING: &str = "SELECT blob_id, CASE WHEN due_ms IS NULL THEN 1::BIGINT ELSE 0::BIGINT END AS live \
      FROM blobs WHERE blob_id = ANY($1)";

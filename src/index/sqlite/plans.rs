@@ -5,11 +5,11 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::connect::{connect, prepare_file, settle};
-use super::{Opening, SqliteOptions, list, sql, uploads};
+use super::{Opening, SqliteOptions, list, reclaim, sql, uploads};
 use crate::model::{SystemEntropy, Timestamp};
 
 /// Statements, with whether they may sort what a bounded walk found.
-const STATEMENTS: [(&str, &str, bool); 28] = [
+const STATEMENTS: [(&str, &str, bool); 29] = [
     ("lookup", sql::LOOKUP, false),
     ("version", sql::VERSION, false),
     ("bucket", sql::BUCKET, false),
@@ -22,6 +22,7 @@ const STATEMENTS: [(&str, &str, bool); 28] = [
     ("blobs of a version", "DELETE FROM blobs WHERE version_id = $1", false),
     ("blobs of a part", "SELECT blob_id FROM blobs WHERE version_id = $1 AND part = $2", false),
     ("due", sql::RECLAIM_DUE, false),
+    ("due after", reclaim::DUE_AFTER, false),
     ("forget", sql::RECLAIM_FORGET, false),
     ("upload", sql::UPLOAD, false),
     ("uploads", sql::UPLOADS, false),

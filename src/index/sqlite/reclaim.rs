@@ -6,7 +6,7 @@ use super::decode::{id, number, reason_code, to_signed, value};
 use super::reader::Readers;
 use super::writer::{Mutation, Tx};
 use crate::index::answers;
-use crate::index::{BlobStanding, Counter, IndexError, ReclaimReason, ReclaimRow, sql};
+use crate::index::{BlobStanding, Counter, DuePosition, IndexError, ReclaimReason, ReclaimRow, sql};
 use crate::model::{BlobId, KekId, TenantCode, Timestamp};
 
 /// [`crate::index::Index::enqueue_reclaim`].
@@ -61,23 +61,34 @@ pub(super) async fn due(
     readers.rows(query).await?.iter().map(answers::reclaim).collect()
 }
 
+/// What is due behind a place in the order, as one walk of the index.
+pub(super) const DUE_AFTER: &str = "SELECT blob_id, tenant, due_ms, reason FROM reclaim WHERE due_ms <= $1 \
+    AND (due_ms, blob_id) > ($3, $4) ORDER BY due_ms, blob_id LIMIT $2";
+
 pub(super) async fn due_except(
     readers: &Readers,
     now: Timestamp,
     except: &[TenantCode],
+    after: Option<DuePosition>,
     limit: u32,
 ) -> Result<Vec<ReclaimRow>, IndexError> {
-    if except.is_empty() {
-        return due(readers, now, limit).await;
-    }
-    let list = (3..3 + except.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(",");
-    // Only parameter names are pasted in.
-    let statement = format!(
-        "SELECT blob_id, tenant, due_ms, reason FROM reclaim WHERE due_ms <= $1 AND tenant NOT IN ({list}) \
-         ORDER BY due_ms, blob_id LIMIT $2"
-    );
-    let query = sqlx::query(AssertSqlSafe(statement)).persistent(false);
-    let mut query = query.bind(to_signed(now.millis())?).bind(i64::from(limit));
+    let query = if except.is_empty() {
+        sqlx::query(DUE_AFTER)
+    } else {
+        let list = (5..5 + except.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(",");
+        // Only parameter names are pasted in.
+        let statement = format!(
+            "SELECT blob_id, tenant, due_ms, reason FROM reclaim WHERE due_ms <= $1 \
+             AND (due_ms, blob_id) > ($3, $4) AND tenant NOT IN ({list}) ORDER BY due_ms, blob_id LIMIT $2"
+        );
+        sqlx::query(AssertSqlSafe(statement)).persistent(false)
+    };
+    // Before the first of them: no moment is negative.
+    let (due, blob) = match after {
+        Some(after) => (to_signed(after.due.millis())?, after.blob.as_bytes().to_vec()),
+        None => (-1, Vec::new()),
+    };
+    let mut query = query.bind(to_signed(now.millis())?).bind(i64::from(limit)).bind(due).bind(blob);
     for tenant in except {
         query = query.bind(&tenant.as_bytes()[..]);
     }

@@ -152,12 +152,16 @@ where
         }
     }
 
+    /// How long the decoded body is, as it was promised: more of it is never handed out.
+    pub const fn decoded_bytes(&self) -> u64 {
+        self.decoded
+    }
+
     /// Reads a whole small body (a document) of at most `bytes_max`; `MaxMessageLengthExceeded` over it.
     pub async fn collect(mut self, bytes_max: usize) -> Result<Bytes, S3Error> {
-        if self.decoded > bytes_max as u64 {
-            return Err(Code::MaxMessageLengthExceeded.into());
-        }
-        let mut whole = BytesMut::new();
+        let bytes = usize::try_from(self.decoded).ok().filter(|bytes| *bytes <= bytes_max);
+        // All at once: what grows takes up to twice what somebody made room for.
+        let mut whole = BytesMut::with_capacity(bytes.ok_or(Code::MaxMessageLengthExceeded)?);
         while let Some(bytes) = self.next().await? {
             whole.extend_from_slice(&bytes);
         }

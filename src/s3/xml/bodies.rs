@@ -224,6 +224,31 @@ mod tests {
         assert_eq!(delete_code("<Delete><Object></Object></Delete>"), Code::MalformedXml);
     }
 
+    /// As botocore writes it, with the entity for the quotes that other clients send.
+    #[test]
+    fn ten_thousand_parts_with_the_longest_checksum_were_too_long_to_complete() {
+        let mut body = format!("<CompleteMultipartUpload {NS}>");
+        for number in 1..=PARTS_MAX {
+            let etag = "&quot;0123456789abcdef0123456789abcdef&quot;";
+            let sum = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+            let part = format!(
+                "<Part><ETag>{etag}</ETag><ChecksumSHA256>{sum}</ChecksumSHA256><PartNumber>{number}</PartNumber></Part>"
+            );
+            body.push_str(&part);
+        }
+        body.push_str("</CompleteMultipartUpload>");
+        assert!(body.len() > 1_700_000, "{} bytes", body.len());
+        assert_eq!(complete_multipart_upload(body.as_bytes()).map(|parts| parts.len()), Ok(PARTS_MAX));
+    }
+
+    #[test]
+    fn a_thousand_of_the_longest_keys_were_too_long_to_delete() {
+        let object = format!("<Object><Key>{}</Key></Object>", "k".repeat(1024));
+        let body = format!("<Delete {NS}>{}</Delete>", object.repeat(DELETE_KEYS_MAX));
+        assert!(body.len() > 1024 * 1024, "{} bytes", body.len());
+        assert_eq!(delete(body.as_bytes()).unwrap().keys.len(), DELETE_KEYS_MAX);
+    }
+
     #[test]
     fn a_document_type_an_entity_and_a_deep_or_big_document_are_refused() {
         let laughs =

@@ -148,7 +148,9 @@ fn verify(opened: &Opened, listed: &Listed, sealed: &Bytes) -> Result<(), Envelo
     }
 }
 
-/// A failure is a finding only if it is about the bytes.
+/// A failure is a finding only if it is about the bytes. What is wrong with the index, damage to one of its rows included, says
+/// nothing about a blob.
 fn sorted(error: VaultError) -> Checked {
-    if error.is_corruption() { Checked::Corrupt(error) } else { Checked::Unreadable(error) }
+    let is_index = matches!(error, VaultError::Index(_));
+    if error.is_corruption() && !is_index { Checked::Corrupt(error) } else { Checked::Unreadable(error) }
 }

@@ -53,7 +53,7 @@ impl Stored {
     async fn add(&mut self, region: &str, key: &'static str, body: Vec<u8>) {
         let before: BTreeSet<PathBuf> = self.world.app.blobs(region).into_keys().collect();
         if key == "multipart" {
-            in_parts(&self.clinic, key, &body).await;
+            in_parts(&self.clinic, "clinic", key, &body).await;
         } else {
             put(&self.clinic.s3, "clinic", key, &body).await;
         }
@@ -101,18 +101,18 @@ impl Stored {
     }
 }
 
-pub(super) async fn in_parts(clinic: &TestTenant, key: &str, body: &[u8]) {
+pub(super) async fn in_parts(clinic: &TestTenant, bucket: &str, key: &str, body: &[u8]) {
     let s3 = &clinic.s3;
-    let upload = s3.create_multipart_upload().bucket("clinic").key(key).send().await.unwrap();
+    let upload = s3.create_multipart_upload().bucket(bucket).key(key).send().await.unwrap();
     let id = upload.upload_id().unwrap();
     let mut list = CompletedMultipartUpload::builder();
     for (number, part) in (1..).zip(body.chunks(5 * MIB)) {
-        let sent = s3.upload_part().bucket("clinic").key(key).upload_id(id).part_number(number);
+        let sent = s3.upload_part().bucket(bucket).key(key).upload_id(id).part_number(number);
         let sent = sent.body(ByteStream::from(part.to_vec())).send().await.unwrap();
         let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag);
         list = list.parts(part.set_checksum_crc32(sent.checksum_crc32).build());
     }
-    let complete = s3.complete_multipart_upload().bucket("clinic").key(key).upload_id(id);
+    let complete = s3.complete_multipart_upload().bucket(bucket).key(key).upload_id(id);
     complete.multipart_upload(list.build()).send().await.unwrap();
 }
 
@@ -181,6 +181,39 @@ async fn corrupt_is_in_the_log(world: &World, region: &str) {
         world.app.audit_lines(region).iter().any(|line| line["outcome"] == "corrupt").then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_index_row_looked_like_an_outage() {
+    let world = World::of(&Setup::default()).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    put(&clinic.s3, "clinic", "a", b"a record").await;
+    let path = world.app.index_path("fr");
+    let mut index: SqliteConnection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    edited(&mut index, "UPDATE versions SET class_code = -1").await;
+    let answer = fetch_object(&clinic.s3, "clinic", "a").await.unwrap();
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(answer.status == 500 && text.contains("<Code>InternalError</Code>"), "{} {text}", answer.status);
+    assert_eq!(answer.headers.get("retry-after"), None, "no other try makes it right");
+    assert_eq!(world.app.site("fr").metrics().records_corrupt(MetBy::Read).value(), 1);
+    corrupt_is_in_the_log(&world, "fr").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_other_try_makes_right_asked_for_another_try() {
+    let world = World::of(&Setup::default()).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    put(&clinic.s3, "clinic", "a", b"a record").await;
+    for (faults, status, retry_after) in [
+        (Faults { internal: 1000, ..Faults::default() }, 500, None),
+        (Faults { error_before: 1000, ..Faults::default() }, 503, Some("1")),
+        (Faults { denied: 1000, ..Faults::default() }, 503, Some("1")),
+    ] {
+        world.app.tap("fr").fail(faults);
+        let answer = fetch_object(&clinic.s3, "clinic", "a").await.unwrap();
+        let told = answer.headers.get("retry-after").map(String::as_str);
+        assert_eq!((answer.status, told), (status, retry_after), "{faults:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

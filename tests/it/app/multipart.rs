@@ -230,7 +230,7 @@ async fn an_aborted_upload_leaves_nothing_and_its_blobs_are_reclaimed() {
     let site = world.app.site("fr");
     until("the aborted part to be deleted", async || {
         let placed = site.admit(&clinic.tenant, &terroir::placement::Operation::Maintain, "reclaim").await;
-        site.vault().reclaim(&placed.unwrap(), &site.vault().due(&[]).await.unwrap()).await.unwrap();
+        site.vault().reclaim(&placed.unwrap(), &site.vault().due(&[], None).await.unwrap()).await.unwrap();
         (world.app.blobs("fr").len() == before).then_some(())
     })
     .await;

@@ -169,7 +169,7 @@ async fn housekeeping_of_two_replicas_deletes_nothing_live_and_forgets_nothing_t
     let before = world.blob_files();
     let round = async |app: &TestApp| {
         let site = app.site("fr");
-        let due = site.vault().due(&[]).await.unwrap();
+        let due = site.vault().due(&[], None).await.unwrap();
         let decided = site.admit(&one.tenant, &Operation::Maintain, "reclaim").await.unwrap();
         site.vault().reclaim(&decided, &due).await.unwrap()
     };

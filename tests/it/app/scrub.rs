@@ -45,7 +45,7 @@ impl Kept {
     /// As [`small`](Self::small), and a record of many blobs that was uploaded in parts.
     async fn full() -> Self {
         let kept = Self::small().await;
-        super::corruption::in_parts(&kept.clinic, "parts", &noise(3, 5 * MIB + 3 * KIB)).await;
+        super::corruption::in_parts(&kept.clinic, "clinic", "parts", &noise(3, 5 * MIB + 3 * KIB)).await;
         kept
     }
 
@@ -480,7 +480,7 @@ async fn a_record_replaced_while_it_is_scrubbed_is_no_damage() {
             put(&clinic.s3, "clinic", &format!("record {n}"), &noise(100 + n, 3000)).await;
             // Empties the queue as the housekeeping would.
             let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
-            let due = site.vault().due(&[]).await.unwrap();
+            let due = site.vault().due(&[], None).await.unwrap();
             site.vault().reclaim(&decided, &due).await.unwrap();
         }
     };
@@ -506,7 +506,7 @@ async fn a_clock_set_ahead_had_replaced_blobs_deleted_long_before_their_delay_wa
     let held = kept.blobs();
     let reclaim = async || {
         let decided = site.admit(&kept.clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
-        let due = site.vault().due(&[]).await.unwrap();
+        let due = site.vault().due(&[], None).await.unwrap();
         site.vault().reclaim(&decided, &due).await.unwrap().deleted
     };
     let delay = Duration::from_secs(terroir::settings::Limits::default().reclaim_delay_s);

@@ -2,13 +2,14 @@
 //! count that a run prints cannot shrink unnoticed.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use terroir::index::{
     AbortOutcome, BlobStanding, CompleteOutcome, CreateBucket, CreateUpload, DeleteBucket, DeleteMany,
-    DeleteOutcome, Holder, IndexError, ListOutcome, ListParts, ListUploads, LiveBlob, Lookup, NewBlob,
-    NewUpload, NewVersion, Position, Precondition, PutOutcome, PutPart, PutRow, ReclaimReason,
-    SetBucketClass, UploadLookup,
+    DeleteOutcome, DuePosition, Holder, IndexError, ListOutcome, ListParts, ListUploads, LiveBlob, Lookup,
+    NewBlob, NewUpload, NewVersion, Position, Precondition, PutOutcome, PutPart, PutRow, ReclaimReason,
+    ReclaimRow, SetBucketClass, UploadLookup,
 };
 use terroir::model::{Timestamp, UploadId};
 
@@ -45,6 +46,7 @@ checks![
     a_blob_given_up_never_becomes_live,
     a_live_blob_is_never_queued_for_reclaim,
     forgotten_blobs_are_unknown,
+    what_is_due_is_paged_through_without_a_gap,
     sequences_only_grow,
     one_of_many_creators_wins,
     one_of_many_if_match_writers_wins,
@@ -379,6 +381,34 @@ async fn a_live_blob_is_never_queued_for_reclaim(index: Shared) {
     assert_eq!(index.enqueue_reclaim(all.clone(), OURS, NOW, ReclaimReason::FailedWrite).await.unwrap(), 1);
     assert_eq!(index.enqueue_reclaim(all, OURS, NOW, ReclaimReason::FailedWrite).await.unwrap(), 0);
     assert_eq!(queued(&*index).await, [stranger]);
+}
+
+async fn what_is_due_is_paged_through_without_a_gap(index: Shared) {
+    let (early, late) = (NOW, NOW.after(Duration::from_secs(1)));
+    // Blobs of one moment are told apart by their ids; another tenant's stand between.
+    for due in [late, early] {
+        index.enqueue_reclaim(ids(&blobs(7)), OURS, due, ReclaimReason::FailedWrite).await.unwrap();
+        index.enqueue_reclaim(ids(&blobs(3)), THEIRS, due, ReclaimReason::FailedWrite).await.unwrap();
+    }
+    for (except, all) in [(vec![], 20), (vec![THEIRS], 14)] {
+        let whole = index.due_except(late, &except, None, 100).await.unwrap();
+        assert_eq!(whole.len(), all);
+        let mut paged: Vec<ReclaimRow> = Vec::new();
+        loop {
+            let after = paged.last().map(DuePosition::from);
+            let page = index.due_except(late, &except, after, 4).await.unwrap();
+            assert!(page.len() <= 4);
+            if page.is_empty() {
+                break;
+            }
+            paged.extend(page);
+            assert!(paged.len() <= all, "the same blobs again");
+        }
+        assert_eq!(paged, whole);
+    }
+    let last = index.due_except(late, &[], None, 100).await.unwrap().last().map(DuePosition::from);
+    assert_eq!(index.due_except(late, &[], last, 100).await.unwrap(), []);
+    assert_eq!(index.due_except(early, &[], None, 100).await.unwrap().len(), 10, "not before its time");
 }
 
 async fn forgotten_blobs_are_unknown(index: Shared) {

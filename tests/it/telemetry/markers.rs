@@ -13,7 +13,26 @@ use super::{Both, contains, exchange, tenant, until};
 
 /// What the process logged.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// Keeps what this process logs from now on. The first test that says so owns the log of its process; each test of this
+    /// binary can have one of its own.
+    pub(super) fn keep(filter: &str) -> Self {
+        let lines = Self::default();
+        let writer = lines.clone();
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+        let layer = layer.with_filter(terroir::telemetry::filter(filter).unwrap());
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
+        lines
+    }
+
+    /// Lines that hold `text`.
+    pub(super) fn with(&self, text: &str) -> usize {
+        let log = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+}
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -90,12 +109,7 @@ const MARKERS: [&str; 18] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_name_of_a_caller_is_in_a_span_a_metric_or_a_line() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
-    let layer = layer.with_filter(terroir::telemetry::filter("trace").unwrap());
-    // The first test that says so owns the log of its process; each test of this binary can have one of its own.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
+    let lines = Lines::keep("trace");
     tracing::info!(target: "terroir::control", "markercontrol");
 
     let world = Both::with(|setup| {

@@ -416,7 +416,7 @@ impl System {
     /// Deletes what waits for it, as the proxy does by itself from time to time.
     async fn reclaim(&self, at: At) {
         let site = self.app().site(REGIONS[at]);
-        let due = site.vault().due(&[]).await.unwrap();
+        let due = site.vault().due(&[], None).await.unwrap();
         let decided = site.admit(&self.tenants[at].tenant, &Placed::Maintain, "reclaim").await.unwrap();
         let reclaimed = site.vault().reclaim(&decided, &due).await.unwrap();
         assert!(reclaimed.failed == 0 || self.troubled[at], "{reclaimed:?}");
