@@ -10,7 +10,8 @@ comparing, not for sizing; CPU per request is the server process's own, from /pr
 benches/out/<time>.json: samples, order, machine load before each, commit. "Not reached" is an accepted result; what did not happen is
 none: a sample with an error in it is invalid, its figure too, and the run ends with 1.
 
-The figures are in records.py (1, 2, 4 to 7), steady.py (3, 10), the drivers in load.py, the table in table.py.
+The figures are in records.py (1, 2, 4 to 7), steady.py (3, 10) and tenants.py (9), the drivers in load.py, the table in
+table.py.
 """
 
 import argparse
@@ -35,6 +36,7 @@ import records  # noqa: E402
 import servers  # noqa: E402
 import steady  # noqa: E402
 import table  # noqa: E402
+import tenants  # noqa: E402
 from targets import COUNTED, NAMES, Ground  # noqa: E402
 
 DIRECT = tuple(name for name in NAMES if name != COUNTED)
@@ -53,7 +55,7 @@ class Figure:
 
 
 def figures():
-    half, pair = steady.HalfCapacity(), steady.Neighbours()
+    half, pair, thousand = steady.HalfCapacity(), steady.Neighbours(), tenants.Thousand()
     return {
         "get4k": Figure(records.prepare_small, records.get4k),
         "put4k": Figure(records.nothing, records.put4k),
@@ -65,6 +67,7 @@ def figures():
         # crypt asks the store about each of the 10,000 keys: minutes.
         "list": Figure(records.prepare_list, records.list_, only=tuple(name for name in NAMES if name != "crypt")),
         "head": Figure(records.prepare_small, records.head, only=NAMES),
+        "tenants": Figure(thousand.prepare, thousand.sample, own=thousand.targets, warm=False),
         "noise": Figure(pair.prepare, pair.sample, warm=False),
     }
 
