@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Figures, measured from outside, side by side, in one run, and the table of docs/figures.md made of them.
+"""All ten figures, measured from outside, side by side, in one run, and the table of docs/figures.md made of them.
 
     benches/figures.py --binary target/release/terroir [--seconds 6] [--rounds 3] [--only get4k,put4k,…] [--markdown]
 
@@ -10,7 +10,7 @@ comparing, not for sizing; CPU per request is the server process's own, from /pr
 benches/out/<time>.json: samples, order, machine load before each, commit. "Not reached" is an accepted result; what did not happen is
 none: a sample with an error in it is invalid, its figure too, and the run ends with 1.
 
-The figures are in records.py (1, 2, 4 to 7), steady.py (3, 10) and tenants.py (9), the drivers in load.py, the table in
+The figures are in records.py (1, 2, 4 to 7), steady.py (3, 10), idle.py (8) and tenants.py (9), the drivers in load.py, the table in
 table.py.
 """
 
@@ -32,6 +32,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "real"))
 sys.path.insert(0, str(ROOT / "benches"))
 
+import idle  # noqa: E402
 import records  # noqa: E402
 import servers  # noqa: E402
 import steady  # noqa: E402
@@ -67,6 +68,7 @@ def figures():
         # crypt asks the store about each of the 10,000 keys: minutes.
         "list": Figure(records.prepare_list, records.list_, only=tuple(name for name in NAMES if name != "crypt")),
         "head": Figure(records.prepare_small, records.head, only=NAMES),
+        "idle": Figure(idle.prepare, idle.sample, own=idle.targets, warm=False),
         "tenants": Figure(thousand.prepare, thousand.sample, own=thousand.targets, warm=False),
         "noise": Figure(pair.prepare, pair.sample, warm=False),
     }
