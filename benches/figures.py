@@ -23,6 +23,7 @@ import os
 import pathlib
 import platform
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -94,6 +95,7 @@ def main():
     rounds = max(wanted.rounds, NOISE_ROUNDS_MIN) if names == ["noise"] and not wanted.allow_debug else wanted.rounds
     raw = {"machine": machine(), "commit": commit(), "taken": f"{now():%Y-%m-%dT%H:%M:%SZ}", "binary": binary(wanted.binary), "samples": [],
            "release": not wanted.allow_debug, "seconds": wanted.seconds, "rounds": rounds, "figures": names}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to stop: what was started is ended, what was taken is written"))
     try:
         with servers.Scratch() as folder:
             ground = Ground(folder, wanted.binary is not None)
