@@ -1,424 +1,157 @@
-"""First figures, measured from outside, side by side, in one run: the bare store, terroir before it, terroir on a local disk.
+#!/usr/bin/env python3
+"""All ten figures, measured from outside, side by side, in one run, and the table of docs/figures.md made of them.
 
-    benches/figures.py --binary target/release/terroir [--seconds 6] [--rounds 3] [--only get4k,put4k,…]
+    benches/figures.py --binary target/release/terroir [--seconds 6] [--rounds 3] [--only get4k,put4k,…] [--markdown]
 
-Targets: `bare` (SeaweedFS, as a client sees it), `s3` (`terroir serve` whose store is that SeaweedFS), `fs` (`terroir dev`), `pg`
-(`terroir serve` on a local folder with a PostgreSQL index, whose own CPU is not counted), and the peers of peers.py.
+Targets: `bare` (SeaweedFS, as a client sees it), `s3` (`terroir serve` whose store is that SeaweedFS), `fs` (the same on a local folder
+with a SQLite index), `pg` (on a local folder with a PostgreSQL index, whose own CPU is not counted), and the peers of peers.py.
 Rounds alternate the order of the targets; figures are medians over rounds. The driver runs on the same cores, so rates are for
 comparing, not for sizing; CPU per request is the server process's own, from /proc. Everything raw goes to
-benches/out/<time>.json: samples, order, machine load before each, commit. "Not reached" is an accepted result.
+benches/out/<time>.json: samples, order, machine load before each, commit. "Not reached" is an accepted result; what did not happen is
+none: a sample with an error in it is invalid, its figure too, and the run ends with 1.
 
-Rates of small requests come from `wrk` (Debian) on presigned URLs where it is installed, else from Python threads, and the
-report says which. All load goes to 127.0.0.1 and is bounded in time.
+The figures are in records.py (1, 2, 4 to 7), steady.py (3, 10), idle.py (8) and tenants.py (9), the drivers in load.py, the table in
+table.py.
 """
 
 import argparse
-import concurrent.futures
+import dataclasses
 import datetime
+import hashlib
 import json
 import os
 import pathlib
 import platform
-import random
 import re
-import shutil
-import statistics
+import signal
 import subprocess
 import sys
-import tempfile
 import time
+import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "real"))
 sys.path.insert(0, str(ROOT / "benches"))
 
-import peers  # noqa: E402
+import idle  # noqa: E402
+import records  # noqa: E402
 import servers  # noqa: E402
 import steady  # noqa: E402
-from relay import Relay  # noqa: E402
-from wire import Client, noise  # noqa: E402
+import table  # noqa: E402
+import tenants  # noqa: E402
+from targets import COUNTED, NAMES, Ground  # noqa: E402
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-SMALL, BIG, RANGE = 4 * KIB, 64 * MIB, 64 * KIB
-CONNECTIONS = 16
-KEYS = 400
-TICK = os.sysconf("SC_CLK_TCK")
-
-# What the project wants to reach: (figure, target) → text of the aim. Compared by eye, not enforced.
-AIMS = {
-    "get4k": "1: rate ≥ 0.60 of bare; CPU ≤ 120 µs (fs), ≤ 220 µs (s3)",
-    "put4k": "2: rate ≥ 0.70 of bare; CPU ≤ 300 µs",
-    "get64m": "4: rate ≥ 0.85 of bare; ≤ 1.0 CPU-s per GiB",
-    "put64m": "5: rate ≥ 0.80 of bare; ≤ 2.0 CPU-s per GiB; memory within budget",
-    "parts": "5: 8 × 8 MiB parts in parallel: as put64m",
-    "range": "6: p50 ≤ 1.5 × bare; bytes fetched ÷ asked ≤ 2.01; exactly 1 store request per blob touched",
-    "list": "7: 10,000 keys: faster than bare; 0 store requests; exact sizes",
-    "head": "7: HEAD: 0 store requests",
-    **steady.AIMS,
-}
+DIRECT = tuple(name for name in NAMES if name != COUNTED)
+NOISE_ROUNDS_MIN = 5  # when it is asked for alone: a p99 beside a flood moves most
 
 
-class Target:
-    def __init__(self, name, client, pid, relay=None):
-        self.name, self.client, self.pid, self.relay = name, client, pid, relay
-        self.bucket = "figures-" + name
-        self.observe = self.new_tenant = None  # of the product only
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """`prepare(target)` once, then `sample(target, seconds)` → {name: number} in each round."""
 
-    def cpu_s(self):
-        """User and system time of the process and all of its threads, in seconds."""
-        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
-
-    def peak_mib(self):
-        found = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{self.pid}/status").read_text())
-        return int(found.group(1)) / 1024
-
-    def reset_peak(self):
-        pathlib.Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+    prepare: object
+    sample: object
+    only: tuple = DIRECT  # names of targets that all share
+    own: object = None  # ground → targets of its own, instead
+    warm: bool = True  # whether a first sample of a second is thrown away
 
 
-# Each figure: prepare(target), then sample(target, seconds) → {"name": number}.
-
-def prepare_small(target):
-    body = noise("small", SMALL)
-    for index in range(KEYS):
-        assert target.client.put(target.bucket, f"s/{index}", body).status == 200
-
-
-def get4k(target, seconds):
-    urls = [target.client.presign("GET", target.bucket, f"s/{index}", seconds=3_600) for index in range(KEYS)]
-    return drive(target, "GET", urls, None, seconds)
-
-
-def put4k(target, seconds):
-    urls = [target.client.presign("PUT", target.bucket, f"p/{index}", seconds=3_600) for index in range(4_000)]
-    return drive(target, "PUT", urls, noise("put", SMALL), seconds)
-
-
-def prepare_big(target):
-    assert target.client.put(target.bucket, "big", noise("big", BIG), mode="UNSIGNED-PAYLOAD").status == 200
-
-
-def get64m(target, seconds):
-    return moved(target, seconds, lambda _: len(target.client.get(target.bucket, "big").body), threads=2)
-
-
-def put64m(target, seconds):
-    body = noise("put64m", BIG)
-
-    def put(index):
-        answer = target.client.put(target.bucket, f"b/{index % 4}", body, mode="UNSIGNED-PAYLOAD")
-        assert answer.status == 200, answer
-        return len(body)
-
-    return moved(target, seconds, put, threads=2)
-
-
-def parts(target, seconds):
-    part, client = noise("part", 8 * MIB), target.client
-
-    def upload(index):
-        key = f"/{target.bucket}/m{index % 4}"
-        started = client.send("POST", key, query={"uploads": ""})
-        upload_id = re.search(rb"<UploadId>([^<]+)<", started.body).group(1).decode()
-
-        def one(number):
-            answer = client.send("PUT", key, query={"partNumber": str(number), "uploadId": upload_id}, body=part, mode="UNSIGNED-PAYLOAD")
-            assert answer.status == 200, answer
-            return number, answer.headers["etag"]
-
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            tags = list(pool.map(one, range(1, 9)))
-        listed = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>" for number, tag in tags)
-        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
-        done = client.send("POST", key, query={"uploadId": upload_id}, body=body)
-        assert done.status == 200 and done.code is None, done
-        return 8 * len(part)
-
-    return moved(target, seconds, upload, threads=1)
-
-
-def range_(target, seconds):
-    chance = random.Random("range")
-
-    def one():
-        start = chance.randrange(BIG - RANGE)
-        answer = target.client.get(target.bucket, "big", f"bytes={start}-{start + RANGE - 1}")
-        # rclone says 200 of a part of a file.
-        assert answer.status in ((206, 200) if target.name == "crypt" else (206,)) and len(answer.body) == RANGE, answer
-
-    return latency(target, seconds, one, asked_bytes=RANGE)
-
-
-def prepare_list(target):
-    have = len(target.client.list_all(target.bucket, prefix="l/")[0])
-    if have < 10_000:
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda index: target.client.put(target.bucket, f"l/{index:05}", b"x" * (index % 100)), range(10_000)))
-
-
-def list_(target, seconds):
-    def one():
-        keys, _, _ = target.client.list_all(target.bucket, prefix="l/")
-        assert [size for _, size, _ in keys] == [index % 100 for index in range(10_000)], "sizes are not exact"
-
-    return latency(target, seconds, one)
-
-
-def head(target, seconds):
-    chance = random.Random("head")
-
-    def one():
-        answer = target.client.head(target.bucket, f"s/{chance.randrange(KEYS)}")
-        assert answer.headers["content-length"] == str(SMALL), answer
-
-    return latency(target, seconds, one)
-
-
-FIGURES = {
-    "get4k": (prepare_small, get4k),
-    "put4k": (lambda target: None, put4k),
-    "get64m": (prepare_big, get64m),
-    "put64m": (lambda target: None, put64m),
-    "parts": (lambda target: None, parts),
-    "range": (prepare_big, range_),
-    "list": (prepare_list, list_),
-    "head": (prepare_small, head),
-}
-
-
-
-def as_tenant(target, name):
-    """A client of a tenant made now, known to the running process."""
-    client = Client(target.client.endpoint, target.client.region, *target.new_tenant(name))
-    deadline = time.monotonic() + 10
-    while client.send("GET", "/").status != 200:
-        assert time.monotonic() < deadline, "a new access key was not known after 10 s"
-        time.sleep(0.1)
-    return client
-
-
-def drive(target, method, urls, body, seconds):
-    """Requests per second and CPU per request."""
-    load = wrk if shutil.which("wrk") else threads
-    before, start = target.cpu_s(), time.monotonic()
-    count, errors = load(target, method, urls, body, seconds)
-    took, cpu = time.monotonic() - start, target.cpu_s() - before
-    assert count and not errors, f"{errors} errors among {count} requests"
-    return {"per_second": count / took, "cpu_us_per_request": cpu / count * 1e6, "requests": count, "driver": load.__name__}
-
-
-def wrk(target, method, urls, body, seconds):
-    with tempfile.TemporaryDirectory() as folder:
-        paths = pathlib.Path(folder, "paths")
-        paths.write_text("\n".join(url.removeprefix(target.client.endpoint) for url in urls))
-        script = pathlib.Path(folder, "load.lua")
-        file = pathlib.Path(folder, "body")
-        file.write_bytes(body or b"")
-        script.write_text(f"""
-local paths = {{}}
-for line in io.lines("{paths}") do paths[#paths + 1] = line end
-local file = io.open("{file}", "rb"); local body = file:read("*a"); file:close()
-if #body == 0 then body = nil end
-local at = 0
-function request() at = at % #paths + 1; return wrk.format("{method}", paths[at], nil, body) end
-function done(summary, latency, requests)
-  io.write(string.format("COUNT %d %d\\n", summary.requests,
-    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.status + summary.errors.timeout))
-end
-""")
-        done = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", script, target.client.endpoint],
-                              capture_output=True, text=True, timeout=seconds + 60)
-    found = re.search(r"COUNT (\d+) (\d+)", done.stdout)
-    assert found, done.stdout + done.stderr
-    return int(found.group(1)), int(found.group(2))
-
-
-def threads(target, method, urls, body, seconds):
-    """The same from Python: slower than any server, so only the CPU per request means something."""
-    until = time.monotonic() + seconds
-
-    def worker(number):
-        count = errors = 0
-        while time.monotonic() < until:
-            path = urls[(number * 97 + count) % len(urls)].removeprefix(target.client.endpoint)
-            headers = {"host": f"{target.client.host}:{target.client.port}", "content-length": str(len(body or b""))}
-            answer = target.client.exchange(method, path, headers, [body] if body else [])
-            count, errors = count + 1, errors + (answer.status != 200)
-        return count, errors
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(worker, range(4)))
-    return sum(count for count, _ in done), sum(errors for _, errors in done)
-
-
-def moved(target, seconds, one, threads):
-    """MiB per second, CPU seconds per GiB, peak memory, over whole transfers."""
-    target.reset_peak()
-    before, start = target.cpu_s(), time.monotonic()
-    until = start + seconds
-
-    def worker(number):
-        total = index = 0
-        while time.monotonic() < until:
-            total += one(number * 2 + index % 2)
-            index += 1
-        return total
-
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        total = sum(pool.map(worker, range(threads)))
-    took, cpu = time.monotonic() - start, target.cpu_s() - before
-    return {"mib_per_second": total / MIB / took, "cpu_s_per_gib": cpu / (total / GIB), "peak_mib": target.peak_mib(), "bytes": total}
-
-
-def latency(target, seconds, one, asked_bytes=None):
-    """p50 and p99 of one connection, and what each operation cost at the store."""
-    one()
-    if target.relay:
-        target.relay.reset()
-    times, until = [], time.monotonic() + seconds
-    while time.monotonic() < until or len(times) < 5:
-        start = time.perf_counter()
-        one()
-        times.append((time.perf_counter() - start) * 1e3)
-    times.sort()
-    result = {"p50_ms": times[len(times) // 2], "p99_ms": times[int(len(times) * 0.99)], "operations": len(times)}
-    if target.relay:
-        counts = target.relay.counts()
-        result["store_requests_per_operation"] = sum(counts["requests"].values()) / len(times)
-        if asked_bytes:
-            result["bytes_fetched_per_asked"] = counts["from_store_bytes"] / (asked_bytes * len(times))
-    return result
-
-
-def with_steady():
-    made = steady.Figures(drive, as_tenant)
-    FIGURES.update(steady=(made.prepare_steady, made.steady), tenants=(made.prepare_tenants, made.tenants_), noise=(made.prepare_noise, made.noise))
+def figures():
+    half, pair, thousand = steady.HalfCapacity(), steady.Neighbours(), tenants.Thousand()
+    return {
+        "get4k": Figure(records.prepare_small, records.get4k),
+        "put4k": Figure(records.nothing, records.put4k),
+        "steady": Figure(half.prepare, half.sample),
+        "get64m": Figure(records.prepare_big, records.get64m),
+        "put64m": Figure(records.nothing, records.put64m),
+        "parts": Figure(records.nothing, records.parts),
+        "range": Figure(records.prepare_big, records.range_, only=NAMES),
+        # crypt asks the store about each of the 10,000 keys: minutes.
+        "list": Figure(records.prepare_list, records.list_, only=tuple(name for name in NAMES if name != "crypt")),
+        "head": Figure(records.prepare_small, records.head, only=NAMES),
+        "idle": Figure(idle.prepare, idle.sample, own=idle.targets, warm=False),
+        "tenants": Figure(thousand.prepare, thousand.sample, own=thousand.targets, warm=False),
+        "noise": Figure(pair.prepare, pair.sample, warm=False),
+    }
 
 
 def main():
-    with_steady()
+    known = figures()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=pathlib.Path, help="a release build of terroir; without it, only the bare store")
+    parser.add_argument("--binary", type=pathlib.Path, help="a release build of terroir; without it, only the bare store and the peers")
     parser.add_argument("--seconds", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default=",".join(FIGURES))
+    parser.add_argument("--only", default=",".join(known))
+    parser.add_argument("--markdown", action="store_true", help="end with the table of docs/figures.md, and keep it beside the raw results")
     parser.add_argument("--allow-debug", action="store_true", help="to try this script; such figures mean nothing")
     wanted = parser.parse_args()
     if wanted.binary:
-        if "release" not in wanted.binary.resolve().parts and not wanted.allow_debug:
+        if "release" not in str(wanted.binary.resolve()) and not wanted.allow_debug:
             parser.error("figures are taken from a release build")
         os.environ["TERROIR_BIN"] = str(wanted.binary.resolve())
     names = wanted.only.split(",")
-    if unknown := set(names) - set(FIGURES):
-        parser.error(f"no figure {unknown}; there are {', '.join(FIGURES)}")
-    raw = {"machine": machine(), "commit": commit(), "seconds": wanted.seconds, "rounds": wanted.rounds, "samples": []}
-    with servers.Scratch() as folder:
-        running = []
+    if unknown := set(names) - set(known):
+        parser.error(f"no figure {', '.join(unknown)}; there are {', '.join(known)}")
+    rounds = max(wanted.rounds, NOISE_ROUNDS_MIN) if names == ["noise"] and not wanted.allow_debug else wanted.rounds
+    raw = {"machine": machine(), "commit": commit(), "taken": f"{now():%Y-%m-%dT%H:%M:%SZ}", "binary": binary(wanted.binary), "samples": [],
+           "release": not wanted.allow_debug, "seconds": wanted.seconds, "rounds": rounds, "figures": names}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to stop: what was started is ended, what was taken is written"))
+    try:
+        with servers.Scratch() as folder:
+            ground = Ground(folder, wanted.binary is not None)
+            try:
+                for name in names:
+                    began = time.monotonic()
+                    measure(name, known[name], ground, wanted.seconds, rounds, raw["samples"])
+                    print(f"{name:7} took {time.monotonic() - began:.0f} s", flush=True)
+            finally:
+                ground.stop()
+    finally:
+        written(raw, names, wanted.markdown)
+    if broken := [sample for sample in raw["samples"] if "invalid" in sample]:
+        sys.exit(f"{len(broken)} invalid samples: " + ", ".join(sorted({f"{sample['figure']} of {sample['target']}" for sample in broken})))
+
+
+def measure(name, figure, ground, seconds, rounds, samples):
+    """Appends a sample for each round and target. What fails is a sample too, an invalid one, and the others go on."""
+
+    def taken(target, order, round_, work):
+        told = {"figure": name, "target": target.name, "round": round_, "order": order, "load_before": os.getloadavg()[0]}
         try:
-            targets = start(folder, wanted.binary, running)
-            for target in targets:
-                assert target.client.make_bucket(target.bucket).status == 200
-            for name in names:
-                measure(name, targets, wanted, raw["samples"])
-        finally:
-            for server in reversed(running):
-                server.stop()
-    out = ROOT / "benches" / "out" / f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%SZ}.json"
+            told |= work()
+        except Exception as error:  # whatever a server or a driver does, it is told of this sample and no other
+            traceback.print_exc()
+            told["invalid"] = f"{type(error).__name__}: {error}"[:500]
+        return told
+
+    chosen = figure.own(ground) if figure.own else [ground.target(other) for other in figure.only if other in ground.available()]
+    ready = []
+    for target in chosen:
+        told = taken(target, 0, None, lambda: figure.prepare(target) or {})
+        if "invalid" in told:
+            samples.append(told)
+            print(f"{name:7} {target.name:10} preparing: {told['invalid']}", flush=True)
+        else:
+            ready.append(target)
+    for target in ready if figure.warm else []:
+        taken(target, 0, None, lambda: figure.sample(target, 1))  # what fails here fails below too
+    for round_ in range(rounds):
+        for order, target in enumerate(ready if round_ % 2 == 0 else ready[::-1]):
+            told = taken(target, order, round_, lambda: figure.sample(target, seconds))
+            samples.append(told)
+            shown = ", ".join(f"{key} {value:.4g}" for key, value in told.items() if isinstance(value, float) and key != "load_before")
+            print(f"{name:7} {target.name:10} round {round_}: {told.get('invalid') or shown}", flush=True)
+
+
+def written(raw, names, as_table):
+    out = ROOT / "benches" / "out" / f"{now():%Y%m%dT%H%M%SZ}.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(raw, indent=1))
-    report(names, raw["samples"])
+    shown = table.caption(raw) + "\n\n" + table.markdown(raw["samples"], names)
+    if as_table:
+        out.with_suffix(".md").write_text(shown + "\n")
+        print("\n" + shown)
     print(f"\nraw: {out.relative_to(ROOT)}")
-
-
-def start(folder, binary, running):
-    """The servers, and one target for each way to the data."""
-    weed = servers.SeaweedFs(folder / "weed", ("only",))
-    running.append(weed)
-    store = weed.start().regions()["only"]
-    targets = [Target("bare", store, weed.children[0].pid)]
-    if binary:
-        # The relay costs time, so it stands beside the direct way and is used for counting only.
-        served = servers.Served(folder / "serve", store, store.port)
-        running.append(served)
-        served.start()
-        targets.append(Target("s3", served.client(), served.child.pid))
-        known_to(targets[-1], f"http://127.0.0.1:{served.base + 2}", lambda *words, **how: served.verb(*words, **how))
-        dev = servers.Terroir(folder / "dev", log_level="warn")
-        running.append(dev)
-        dev.start()
-        region, client = next(iter(dev.regions().items()))
-        targets.append(Target("fs", Client(client.endpoint, region, client.access_key, client.secret_key), dev.child.pid))
-        known_to(targets[-1], dev.credentials()["regions"][region]["observe"], lambda *words, **how: dev.verb(*words, region=region, **how))
-        database = servers.Postgres(folder / "database").start()
-        running.append(database)
-        replica = servers.Served(folder / "replica", postgres=database)
-        running.append(replica)
-        replica.start()
-        targets.append(Target("pg", replica.client(), replica.child.pid))
-        relay = Relay(store.port)
-        counted = servers.Served(folder / "counted", Client(store.endpoint, "us-east-1", store.access_key, store.secret_key), relay.port,
-                                bucket="counted-blobs")
-        running.append(counted)
-        counted.start()
-        targets.append(Target("s3-counted", counted.client(), counted.child.pid, relay))
-    for peer in [kind(folder / kind.name) for kind in peers.installed()]:
-        running.append(peer)
-        peer.start(store)
-        targets.append(Target(peer.name, peer.client(store), peer.child.pid))
-    return targets
-
-
-# What is measured of which targets; of all others all direct ones are.
-ONLY = {"tenants": ("fs",), "noise": ("s3", "fs"), "list": ("bare", "s3", "fs", "pg"), "head": ("bare", "s3", "fs", "pg"),
-        "steady": ("bare", "s3", "fs", "pg", "haproxy")}
-COUNTED = ("range", "list", "head")
-
-
-def known_to(target, observe, verb):
-    """What the figures with tenants need: where the product counts, and how a tenant is made there."""
-
-    def new_tenant(name):
-        verb("tenant", "create", name, "--default-class", "operational")
-        shown = verb("credential", "create", name, as_json=True)
-        return shown["access_key"], shown["secret_key"]
-
-    target.observe, target.new_tenant = observe, new_tenant
-
-
-def measure(name, targets, wanted, samples):
-    prepare, sample = FIGURES[name]
-    only = ONLY.get(name, tuple(target.name for target in targets if target.relay is None))
-    chosen = [target for target in targets if target.name in only or (target.relay and name in COUNTED)]
-    for target in chosen:
-        prepare(target)
-    for target in chosen:
-        sample(target, 1)  # warm
-    for round_ in range(wanted.rounds):
-        for order, target in enumerate(chosen if round_ % 2 == 0 else chosen[::-1]):
-            load = os.getloadavg()[0]
-            result = sample(target, wanted.seconds)
-            samples.append({"figure": name, "target": target.name, "round": round_, "order": order, "load_before": load, **result})
-            shown = ", ".join(f"{key} {value:.4g}" for key, value in result.items() if isinstance(value, float))
-            print(f"{name:7} {target.name:10} round {round_}: {shown}", flush=True)
-
-
-def report(names, samples):
-    print("\nmedians")
-    for name in names:
-        print(f"\n{name}: aim {AIMS[name]}")
-        of = {}
-        for sample in samples:
-            if sample["figure"] == name:
-                for key, value in sample.items():
-                    if isinstance(value, float) and key != "load_before":
-                        of.setdefault(sample["target"], {}).setdefault(key, []).append(value)
-        medians = {target: {key: statistics.median(values) for key, values in keys.items()} for target, keys in of.items()}
-        for target, keys in medians.items():
-            shown = ", ".join(f"{key} {value:.4g}" for key, value in keys.items())
-            rate = next((key for key in ("per_second", "mib_per_second", "p50_ms") if key in keys), None)
-            ratio = f"; {rate} is {keys[rate] / medians['bare'][rate]:.2f} × bare" if rate and target != "bare" and "bare" in medians else ""
-            print(f"  {target:10} {shown}{ratio}")
 
 
 def machine():
@@ -429,6 +162,18 @@ def machine():
 def commit():
     run = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()  # noqa: E731
     return {"id": run("rev-parse", "HEAD"), "changed_files": len(run("status", "--porcelain").splitlines())}
+
+
+def binary(path):
+    """Which program it was; where it lay is nobody's business."""
+    if path is None:
+        return None
+    said = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.strip()
+    return {"version": said, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 if __name__ == "__main__":

@@ -48,9 +48,14 @@ class Haproxy(Peer):
 
     name = "haproxy"
 
+    def __init__(self, folder, pem=None):
+        """`pem`: a certificate and its key in one file, for TLS."""
+        super().__init__(folder)
+        self.secure = f" ssl crt {pem}" if pem else ""
+
     def start(self, store):
         (self.folder / "haproxy.cfg").write_text(f"""global
-    maxconn 1000
+    maxconn 2500
     nbthread 2
 defaults
     mode http
@@ -59,7 +64,7 @@ defaults
     timeout server 60s
     http-reuse always
 listen store
-    bind 127.0.0.1:{self.port}
+    bind 127.0.0.1:{self.port}{self.secure}
     server store {store.host}:{store.port}
 """)
         return self.spawned([shutil.which("haproxy"), "-db", "-f", str(self.folder / "haproxy.cfg")])
