@@ -85,7 +85,7 @@ async fn rotate(region: &Site, key_id: &AccessKeyId, disable_old: bool) -> Resul
         })
     };
     let concerns = |decision: &mut Decision| decision.credential = Some(key_id.clone());
-    let done = site::recorded(region, "credential.rotate", concerns, both).await;
+    let done = Box::pin(site::recorded(region, "credential.rotate", concerns, both)).await;
     match (made, done) {
         (Some(new), Ok(_)) => Ok(Shown::Fresh(new)),
         // Its secret is told whatever happened after it was stored: nobody can ask for it again.

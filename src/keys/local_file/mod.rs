@@ -14,6 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use self::directory::RootDirectory;
 use self::root_file::{RootFile, Version};
@@ -31,10 +33,15 @@ const PURPOSE: &str = "local-file root";
 /// Bytes of the context's digest in front of a wrapped key.
 const DIGEST_BYTES: usize = 16;
 
+/// Calls that may occupy a thread at once. One takes microseconds; in a folder that hangs each keeps its thread, of tokio's 512 that
+/// everything else needs too, and callers give up on it in their own time.
+const CALLS_MAX: usize = 16;
+
 /// A KMS in a directory (mode 0700) of files (mode 0600), one per root.
 #[derive(Clone, Debug)]
 pub struct LocalFileKms {
     inner: Arc<Inner>,
+    calls: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -108,7 +115,23 @@ impl LocalFileKms {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, RootFileError> {
         let directory = RootDirectory::open(directory)?;
-        Ok(Self { inner: Arc::new(Inner { directory, place, clock, entropy }) })
+        let calls = Arc::new(Semaphore::new(CALLS_MAX));
+        Ok(Self { inner: Arc::new(Inner { directory, place, clock, entropy }), calls })
+    }
+
+    /// Runs `call` on a blocking thread, to its end even if the caller goes away.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T, KmsError> + Send + 'static,
+    ) -> Result<T, KmsError> {
+        const STOPPING: KmsError = KmsError::Unavailable("the runtime is stopping");
+        let turn = Arc::clone(&self.calls).acquire_owned().await.map_err(|_| STOPPING)?;
+        let run = move || {
+            // Kept as long as the thread is, not as long as the caller waits.
+            let _turn = turn;
+            call()
+        };
+        spawn_blocking(run).await.unwrap_or(Err(STOPPING))
     }
 
     /// Adds a version to an enabled root; older versions still unwrap. Returns the new version.
@@ -188,7 +211,7 @@ impl Kms for LocalFileKms {
     ) -> Result<Wrapped, KmsError> {
         let (inner, root, context, key) =
             (Arc::clone(&self.inner), root.clone(), context.clone(), key.clone());
-        blocking(move || inner.wrap(&root, &context, &key)).await
+        self.blocking(move || inner.wrap(&root, &context, &key)).await
     }
 
     async fn unwrap(
@@ -199,12 +222,12 @@ impl Kms for LocalFileKms {
     ) -> Result<Secret<[u8; 32]>, KmsError> {
         let (inner, root, context, wrapped) =
             (Arc::clone(&self.inner), root.clone(), context.clone(), wrapped.clone());
-        blocking(move || inner.unwrap(&root, &context, &wrapped)).await
+        self.blocking(move || inner.unwrap(&root, &context, &wrapped)).await
     }
 
     async fn status(&self, root: &RootRef) -> Result<RootStatus, KmsError> {
         let (inner, root) = (Arc::clone(&self.inner), root.clone());
-        blocking(move || Ok(inner.read(&root)?.status())).await
+        self.blocking(move || Ok(inner.read(&root)?.status())).await
     }
 
     fn describe(&self) -> Description {
@@ -320,12 +343,6 @@ fn with_parts<T>(root: &RootRef, context: &KekContext, version: u32, run: impl F
 
 fn wrong_state(state: RootState, verb: &'static str) -> RootFileError {
     RootFileError::WrongState { state: root_file::state_word(state), verb }
-}
-
-async fn blocking<T: Send + 'static>(
-    run: impl FnOnce() -> Result<T, KmsError> + Send + 'static,
-) -> Result<T, KmsError> {
-    tokio::task::spawn_blocking(run).await.unwrap_or(Err(KmsError::Unavailable("the runtime is stopping")))
 }
 
 impl From<RootFileError> for KmsError {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use terroir::keys::{
     DESTRUCTION_WAIT_MIN, KekContext, KekSpec, KeysError, Kms, KmsError, LocalFileKms, Ring, RingParts,
@@ -121,6 +121,48 @@ async fn a_folder_that_went_away_makes_no_root_and_is_no_denial() {
     fs::rename(&away, &keys).unwrap();
     assert!(kms.unwrap(&root(), &context(), &wrapped).await.is_ok(), "it came back");
     assert!(kms.wrap(&other, &context(), &key()).await.is_ok());
+}
+
+/// As when the folder is on a network that hangs: a file that is opened and never answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_call_to_a_folder_that_hangs_kept_a_thread() {
+    let threads = || fs::read_dir("/proc/self/task").unwrap().count();
+    let folder = tempfile::tempdir().unwrap();
+    let (kms, _) = open(folder.path()).unwrap();
+    let wrapped = kms.wrap(&root(), &context(), &key()).await.unwrap();
+    let keys = folder.path().join("keys");
+    let file = fs::read_dir(&keys)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.file_name().is_some_and(|name| name != ".lock"))
+        .unwrap();
+    fs::remove_file(&file).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let before = threads();
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let (kms, wrapped) = (kms.clone(), wrapped.clone());
+            tokio::spawn(async move { kms.unwrap(&root(), &context(), &wrapped).await.map(|_| ()) })
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while threads() < before + 16 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Whatever else was to come has had its turn on both workers.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(threads() - before, 16);
+    // It answers again, and what waited is answered: with the end of a file that holds nothing.
+    for call in calls {
+        while !call.is_finished() {
+            drop(fs::OpenOptions::new().read(true).write(true).open(&file).unwrap());
+            tokio::task::yield_now().await;
+        }
+        assert!(call.await.unwrap().is_err());
+    }
 }
 
 /// As when a backup of the folder was put back that is older than the tenant.
