@@ -69,7 +69,8 @@ async fn carry_out(region: &Site, command: CredentialCommand) -> Result<Shown, F
 async fn rotate(region: &Site, key_id: &AccessKeyId, disable_old: bool) -> Result<Shown, Failure> {
     let registry = region.registry();
     let mut made = None;
-    let both = async {
+    // On the heap: a future of this size is copied each time it is handed on.
+    let both = Box::pin(async {
         let tenant = registry.show_credential(key_id).await?.tenant;
         let new_id = registry.draw_key_id()?;
         let work = registry.rotate_credential_as(new_id.clone(), key_id, disable_old);
@@ -83,9 +84,9 @@ async fn rotate(region: &Site, key_id: &AccessKeyId, disable_old: bool) -> Resul
                 region.region().id
             ))
         })
-    };
+    });
     let concerns = |decision: &mut Decision| decision.credential = Some(key_id.clone());
-    let done = Box::pin(site::recorded(region, "credential.rotate", concerns, both)).await;
+    let done = site::recorded(region, "credential.rotate", concerns, both).await;
     match (made, done) {
         (Some(new), Ok(_)) => Ok(Shown::Fresh(new)),
         // Its secret is told whatever happened after it was stored: nobody can ask for it again.

@@ -176,7 +176,8 @@ mod tests {
         }));
         assert!(poll(&mut both).is_pending());
         assert_eq!(turns.used(), 0);
-        (here.send(()).unwrap(), there.send(()).unwrap());
+        here.send(()).unwrap();
+        there.send(()).unwrap();
         assert_eq!(both.await, Ok(1));
         assert_eq!(turns.used(), 0);
     }

@@ -430,7 +430,8 @@ async fn a_fleet_that_can_open_another_ones_canary_does_not_start() {
     // Its own is passed over, and that of a fleet with other roots does not open.
     std::fs::copy(&own, folder.join("fr.canary")).unwrap();
     let strangers = TempDir::new().unwrap();
-    std::fs::write(folder.join("us.canary"), canary(strangers.path(), "tests", "us").await).unwrap();
+    std::fs::write(folder.join("us.canary"), canary(&strangers.path().join("roots"), "tests", "us").await)
+        .unwrap();
     assert_eq!(code(&list()), 0, "{}", said(&list()));
     assert_eq!(code(&check()), 0, "{}", said(&check()));
     // The mistake: production has the same roots.

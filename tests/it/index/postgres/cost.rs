@@ -92,7 +92,11 @@ async fn a_read_or_a_put_is_one_round_trip() {
         index.delete_many(OURS, &name, vec![key("big"), key("1/1")], NOW).await.unwrap();
         must("delete bucket", cost(&relay, index.delete_bucket(&name, OURS)).await, 1);
     }
-    assert_eq!(relay.connections(), 2, "one that looked at the settings, and one for everything else");
+    assert_eq!(
+        relay.connections(),
+        3,
+        "one that looked at the settings, one of the directory, and one for everything else"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
