@@ -147,14 +147,15 @@ async fn each_call_to_a_folder_that_hangs_kept_a_thread() {
         })
         .collect();
     let deadline = Instant::now() + Duration::from_secs(10);
-    while threads() < before + 16 && Instant::now() < deadline {
+    // One of the sixteen may be there already, from the call before.
+    while threads() < before + 15 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // Whatever else was to come has had its turn on both workers.
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(threads() - before, 16);
+    let kept = threads() - before;
     // It answers again, and what waited is answered: with the end of a file that holds nothing.
     for call in calls {
         while !call.is_finished() {
@@ -163,6 +164,8 @@ async fn each_call_to_a_folder_that_hangs_kept_a_thread() {
         }
         assert!(call.await.unwrap().is_err());
     }
+    // Said last: a test that ends while they hang waits for them for ever.
+    assert!((15..=16).contains(&kept), "{kept} threads");
 }
 
 /// As when a backup of the folder was put back that is older than the tenant.
