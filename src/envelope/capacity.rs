@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_root_of_such_a_record_is_within_its_own_limit() {
-        assert!(FRONT_BYTES + PAGES_MAX * PAGE_DESCRIPTOR_BYTES <= ROOT_BYTES_MAX);
+        const { assert!(FRONT_BYTES + PAGES_MAX * PAGE_DESCRIPTOR_BYTES <= ROOT_BYTES_MAX) };
     }
 
     #[test]
