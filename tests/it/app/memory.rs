@@ -134,9 +134,10 @@ async fn a_writer_that_leaves_shows_nothing_and_its_blobs_are_reclaimed_when_due
     })
     .await;
     assert_eq!(keys_of(&clinic.s3, "clinic").await, ["kept"]);
-    assert_eq!(world.app.site("fr").vault().memory().used_bytes(), 0);
-
     let site = world.app.site("fr");
+    // The list just read is held until its last piece is written, which its reader may be ahead of.
+    until("all memory to come back", async || (site.vault().memory().used_bytes() == 0).then_some(())).await;
+
     let reclaim = async || {
         let decided = site.admit(&clinic.tenant, &Operation::Maintain, "reclaim").await.unwrap();
         site.vault().reclaim(&decided, &site.vault().due(&[], None).await.unwrap()).await.unwrap()

@@ -259,7 +259,8 @@ async fn slow_clients_and_those_who_wait_for_memory_hold_no_turn() {
     until("nobody to have a turn", async || (turns.value() == 0).then_some(())).await;
     let (_, failed) = quiet_work(&quiet, 20).await;
     assert_eq!(failed, Vec::<String>::new());
-    assert_eq!(requests.value(), 30, "the slow ones are still there");
+    // The last answer is held until its last piece is written, which its reader may be ahead of.
+    until("the slow ones alone to be there", async || (requests.value() == 30).then_some(())).await;
     drop(slow);
 }
 
