@@ -56,10 +56,6 @@ pub(super) const DELETE_TARGET: &str = "SELECT b.bucket_no, b.owner, h.etag AS h
     v.version_id AS old_id, v.class AS old_class, v.size AS old_size, v.sealed_bytes AS old_sealed \
     FROM buckets b LEFT JOIN heads h ON h.bucket_no = b.bucket_no AND h.key = $2 AND h.marker = 0 \
     LEFT JOIN versions v ON v.version_id = h.version_id WHERE b.name = $1";
-pub(super) const HEAD_DELETE: &str = "DELETE FROM heads WHERE bucket_no = $1 AND key = $2";
-pub(super) const VERSION_DELETE: &str = "DELETE FROM versions WHERE version_id = $1";
-pub(super) const COUNTER_SUBTRACT: &str = "UPDATE counters SET objects = objects - 1, bytes = bytes - $4, \
-    sealed_bytes = sealed_bytes - $5 WHERE tenant = $1 AND bucket_no = $2 AND class = $3";
 pub(super) const LIST: &str = "SELECT b.owner, h.key, h.version_id, h.etag, h.size, h.modified_ms, h.class \
     FROM buckets b LEFT JOIN heads h ON h.bucket_no = b.bucket_no AND h.key >= $2 AND h.key < $3 AND h.marker = 0 \
     WHERE b.name = $1 ORDER BY h.key LIMIT $4";
@@ -154,7 +150,6 @@ pub(super) const ROW_UPSERT: &str = "INSERT INTO directory (kind, id, generation
 pub(super) const DIRECTORY_CHANGE: &str = "SELECT value FROM sequences WHERE name = 'directory'";
 
 // ---- life ----
-pub(super) const SEQUENCE_SET: &str = "UPDATE sequences SET value = $2 WHERE name = $1";
 pub(super) const META: &str = "SELECT incarnation, format, region, environment FROM meta";
 pub(super) const META_INSERT: &str = "INSERT INTO meta (one, incarnation, format, region, environment, created_ms) \
     VALUES (1, $1, $2, $3, $4, $5)";

@@ -6,8 +6,8 @@ use sqlx::AssertSqlSafe;
 
 use super::decode::{self, id, is_absent, is_owner, number, to_signed, value};
 use super::reader::Readers;
-use super::versions::{Found, Target, insert_blobs, reclaim_version};
-use super::writer::{Mutation, Tx};
+use super::versions::{Found, Target, insert_blobs, queued_all, reclaim_version};
+use super::writer::{Mutation, Script, Tx, script};
 use crate::index::answers::{self, COMPLETED};
 use crate::index::rows::chosen_digest;
 use crate::index::{
@@ -16,10 +16,12 @@ use crate::index::{
 };
 use crate::model::{BucketName, ETag, ObjectKey, TenantCode, Timestamp, UploadId, VersionId};
 
-/// Moves a part's blobs to the reclaim queue, in one trip. $1 version, $2 tenant, $3 due, $4 reason, $5 part.
-const RECLAIM_PART: &str = "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) \
-    SELECT blob_id, $2, $3, $4 FROM blobs WHERE version_id = $1 AND part = $5; \
-    DELETE FROM blobs WHERE version_id = $1 AND part = $5";
+/// Moves a part's blobs to the reclaim queue. $1 version, $2 tenant, $3 due, $4 reason, $5 part.
+const RECLAIM_PART: Script<2> = script!(
+    "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) \
+     SELECT blob_id, $2, $3, $4 FROM blobs WHERE version_id = $1 AND part = $5; \
+     DELETE FROM blobs WHERE version_id = $1 AND part = $5"
+);
 
 fn find<'q>(bucket: &'q BucketName, key: &'q ObjectKey, upload: UploadId) -> super::writer::Statement<'q> {
     sqlx::query(sql::UPLOAD).bind(bucket.as_str()).bind(key.as_bytes()).bind(upload.as_bytes().to_vec())
@@ -135,17 +137,14 @@ async fn reclaim_part(
     now: Timestamp,
 ) -> Result<(), IndexError> {
     let due = tx.due(now)?;
-    let reclaim = sqlx::query(RECLAIM_PART)
+    let reclaim = tx
+        .script(&RECLAIM_PART)
         .bind(&version.as_bytes()[..])
         .bind(&tenant.as_bytes()[..])
         .bind(due)
         .bind(decode::reason_code(reason))
         .bind(i64::from(number));
-    if tx.write(reclaim).await?.is_multiple_of(2) {
-        Ok(())
-    } else {
-        Err(IndexError::Corrupt { what: "a part's blob was not queued" })
-    }
+    queued_all(tx.run(reclaim).await?)
 }
 
 /// [`crate::index::Index::complete_upload`].

@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::decode::{id, is_absent, is_owner, number, reason_code, to_signed, value};
 use super::reader::Readers;
-use super::writer::{Mutation, Tx};
+use super::writer::{Mutation, Script, Statement, Tx, script};
 use crate::index::answers;
 use crate::index::{
     DeleteMany, DeleteOutcome, IndexError, Lookup, NamedVersion, NewBlob, NewVersion, Precondition,
@@ -12,36 +12,49 @@ use crate::index::{
 };
 use crate::model::{BucketName, ObjectKey, TenantCode, Timestamp, VersionId};
 
-/// What a version's commit writes, in one trip to the connection's thread: a trip costs more than a statement. `SQLite`
-/// shares the numbered values among the statements of a script.
-///
-/// $1 version, $2 bucket, $3 key, $4 sequence, $5 tag, $6 size, $7 sealed bytes, $8 modified, $9 class, $10 class code,
-/// $11 KEK, $12 epoch, $13 record, $14 tenant; with a first blob $15 its id, $16 its length.
+/// Moves a version's blobs to the reclaim queue. $1 version, $2 tenant, $3 due, $4 reason.
+macro_rules! reclaim {
+    () => {
+        "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) SELECT blob_id, $2, $3, $4 FROM blobs \
+         WHERE version_id = $1; DELETE FROM blobs WHERE version_id = $1"
+    };
+}
+/// Removes a version: its blobs, its row, its share of the counters. As [`reclaim`], and $5 bucket, $6 class, $7 size, $8 sealed
+/// bytes.
+macro_rules! retire {
+    () => {
+        concat!(
+            reclaim!(),
+            "; DELETE FROM versions WHERE version_id = $1; \
+             UPDATE counters SET objects = objects - 1, bytes = bytes - $7, sealed_bytes = sealed_bytes - $8 \
+             WHERE tenant = $2 AND bucket_no = $5 AND class = $6"
+        )
+    };
+}
+/// Makes a version current. $2 tenant, $5 bucket, $9 key, $10 version, $11 sequence, $12 tag, $13 size, $14 sealed bytes, $15
+/// modified, $16 class, $17 class code, $18 KEK, $19 epoch, $20 record, $21 the first blob's id, $22 its length. That blob almost
+/// always is the only one; without one these are NULL. No row of it: it waits to be deleted.
 macro_rules! store {
     () => {
         "INSERT INTO versions (version_id, bucket_no, key, seq, is_null, etag, size, sealed_bytes, modified_ms, class, \
-         class_code, kek_id, kek_epoch, record) VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8, $9, $10, $11, $12, $13); \
+         class_code, kek_id, kek_epoch, record) VALUES ($10, $5, $9, $11, 1, $12, $13, $14, $15, $16, $17, $18, $19, $20); \
          INSERT INTO heads (bucket_no, key, seq, version_id, etag, size, modified_ms, class) \
-         VALUES ($2, $3, $4, $1, $5, $6, $8, $9) ON CONFLICT (bucket_no, key) DO UPDATE SET seq = excluded.seq, \
+         VALUES ($5, $9, $11, $10, $12, $13, $15, $16) ON CONFLICT (bucket_no, key) DO UPDATE SET seq = excluded.seq, \
          version_id = excluded.version_id, marker = 0, etag = excluded.etag, size = excluded.size, \
          modified_ms = excluded.modified_ms, class = excluded.class; \
-         INSERT INTO counters (tenant, bucket_no, class, objects, bytes, sealed_bytes) VALUES ($14, $2, $9, 1, $6, $7) \
+         INSERT INTO counters (tenant, bucket_no, class, objects, bytes, sealed_bytes) VALUES ($2, $5, $16, 1, $13, $14) \
          ON CONFLICT (tenant, bucket_no, class) DO UPDATE SET objects = objects + 1, \
-         bytes = bytes + excluded.bytes, sealed_bytes = sealed_bytes + excluded.sealed_bytes; "
+         bytes = bytes + excluded.bytes, sealed_bytes = sealed_bytes + excluded.sealed_bytes; \
+         INSERT INTO blobs (version_id, part, ordinal, blob_id, stored_bytes) SELECT $10, 0, 0, $21, $22 \
+         WHERE $21 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM reclaim WHERE blob_id = $21)"
     };
 }
-const STORE: &str = store!();
-/// Rows that [`STORE`] changes.
-const STORE_ROWS: u64 = 3;
-/// The same with the first blob, which almost always is the only one. One row less: the blob waits to be deleted.
-const STORE_WITH_BLOB: &str = concat!(
-    store!(),
-    "INSERT INTO blobs (version_id, part, ordinal, blob_id, stored_bytes) SELECT $1, 0, 0, $15, $16 \
-     WHERE NOT EXISTS (SELECT 1 FROM reclaim WHERE blob_id = $15)"
-);
-/// Moves a version's blobs to the reclaim queue. $1 version, $2 tenant, $3 due, $4 reason.
-const RECLAIM_VERSION: &str = "INSERT INTO reclaim (blob_id, tenant, due_ms, reason) \
-    SELECT blob_id, $2, $3, $4 FROM blobs WHERE version_id = $1; DELETE FROM blobs WHERE version_id = $1";
+const RECLAIM: Script<2> = script!(reclaim!());
+const STORE: Script<4> = script!(store!());
+/// The version that was current goes first: there may be one of a key.
+const REPLACE: Script<8> = script!(retire!(), "; ", store!());
+/// As [`retire`], and $9 key.
+const DELETE: Script<5> = script!("DELETE FROM heads WHERE bucket_no = $5 AND key = $9; ", retire!());
 
 pub(super) async fn lookup(
     readers: &Readers,
@@ -82,28 +95,42 @@ impl Old {
         }))
     }
 
-    /// Removes the version: its blobs to reclaim, its row, its share of the counters.
-    async fn retire(
+    /// The values of [`retire`] in a script; what it changed is for [`retired`].
+    fn bound<'q>(
         self,
-        tx: &mut Tx,
-        (tenant, bucket_no): (TenantCode, i64),
+        script: Statement<'q>,
+        (tenant, bucket_no): (&'q TenantCode, i64),
         reason: ReclaimReason,
-        now: Timestamp,
-    ) -> Result<(), IndexError> {
-        reclaim_version(tx, self.version, tenant, reason, now).await?;
-        let id = &self.version.as_bytes()[..];
-        tx.write_one(sqlx::query(sql::VERSION_DELETE).bind(id), "a version was not deleted").await?;
-        let subtract = sqlx::query(sql::COUNTER_SUBTRACT)
+        due: i64,
+    ) -> Statement<'q> {
+        script
+            .bind(self.version.as_bytes().to_vec())
             .bind(&tenant.as_bytes()[..])
+            .bind(due)
+            .bind(reason_code(reason))
             .bind(bucket_no)
             .bind(self.class)
             .bind(self.size)
-            .bind(self.sealed_bytes);
-        tx.write_one(subtract, "a version was not counted").await
+            .bind(self.sealed_bytes)
     }
 }
 
-/// Moves all blobs of a version, or of the upload that would have become it, to the reclaim queue.
+/// Whether a version is gone, and all of its blobs are queued.
+fn retired([queued, removed, version, counter]: [u64; 4]) -> Result<(), IndexError> {
+    queued_all([queued, removed])?;
+    match (version, counter) {
+        (1, 1) => Ok(()),
+        (1, _) => Err(IndexError::Corrupt { what: "a version was not counted" }),
+        _ => Err(IndexError::Corrupt { what: "a version was not deleted" }),
+    }
+}
+
+/// As many rows queued as removed, or a blob was lost between the two.
+pub(super) fn queued_all([queued, removed]: [u64; 2]) -> Result<(), IndexError> {
+    if queued == removed { Ok(()) } else { Err(IndexError::Corrupt { what: "a blob was not queued" }) }
+}
+
+/// Moves all blobs of the upload that would have become a version to the reclaim queue.
 pub(super) async fn reclaim_version(
     tx: &mut Tx,
     version: VersionId,
@@ -112,17 +139,13 @@ pub(super) async fn reclaim_version(
     now: Timestamp,
 ) -> Result<(), IndexError> {
     let due = tx.due(now)?;
-    let reclaim = sqlx::query(RECLAIM_VERSION)
+    let reclaim = tx
+        .script(&RECLAIM)
         .bind(&version.as_bytes()[..])
         .bind(&tenant.as_bytes()[..])
         .bind(due)
         .bind(reason_code(reason));
-    // As many rows queued as removed, or a blob was lost between the two.
-    if tx.write(reclaim).await?.is_multiple_of(2) {
-        Ok(())
-    } else {
-        Err(IndexError::Corrupt { what: "a blob was not queued" })
-    }
+    queued_all(tx.run(reclaim).await?)
 }
 
 /// Makes blobs live from the ordinal `first` on, unless one of them waits to be deleted.
@@ -200,16 +223,19 @@ impl Target {
         new: &NewVersion,
         now: Timestamp,
     ) -> Result<(Sequence, bool), IndexError> {
-        let replaced = self.old.is_some();
-        if let Some(old) = self.old {
-            old.retire(tx, (new.tenant, self.bucket_no), ReclaimReason::Replaced, now).await?;
-        }
-        let seq = tx.next_seq();
+        let (tenant, replaced) = (&new.tenant, self.old.is_some());
+        let (seq, due) = (tx.next_seq(), tx.due(now)?);
+        let script = match self.old {
+            Some(old) => {
+                let whose = (tenant, self.bucket_no);
+                old.bound(tx.script(&REPLACE), whose, ReclaimReason::Replaced, due)
+            }
+            None => without_old(tx.script(&STORE), tenant, self.bucket_no),
+        };
         let first = new.blobs.first();
-        let mut store = sqlx::query(if first.is_some() { STORE_WITH_BLOB } else { STORE })
-            .bind(&new.version.as_bytes()[..])
-            .bind(self.bucket_no)
+        let script = script
             .bind(new.key.as_bytes())
+            .bind(&new.version.as_bytes()[..])
             .bind(to_signed(seq.0)?)
             .bind(new.etag.as_str())
             .bind(to_signed(new.size)?)
@@ -220,19 +246,30 @@ impl Target {
             .bind(&new.kek.as_bytes()[..])
             .bind(i64::from(new.kek_epoch))
             .bind(&new.record[..])
-            .bind(&new.tenant.as_bytes()[..]);
-        if let Some(blob) = first {
-            store = store.bind(&blob.id.as_bytes()[..]).bind(to_signed(blob.stored_bytes)?);
-        }
-        let rows = tx.write(store).await?;
-        match rows.checked_sub(STORE_ROWS) {
-            Some(blobs) if blobs == u64::from(first.is_some()) => {}
-            Some(0) => return Err(IndexError::Reclaimed),
+            .bind(first.map(|blob| &blob.id.as_bytes()[..]))
+            .bind(first.map(|blob| to_signed(blob.stored_bytes)).transpose()?);
+        let stored = if replaced {
+            let [a, b, c, d, stored @ ..] = tx.run::<8>(script).await?;
+            retired([a, b, c, d])?;
+            stored
+        } else {
+            tx.run(script).await?
+        };
+        match stored {
+            [1, 1, 1, blobs] if blobs == u64::from(first.is_some()) => {}
+            [1, 1, 1, 0] => return Err(IndexError::Reclaimed),
             _ => return Err(IndexError::Corrupt { what: "a version was not stored" }),
         }
         insert_blobs(tx, new.version, 0, &new.blobs, 1).await?;
         Ok((seq, replaced))
     }
+}
+
+/// The first values of [`store`], where [`retire`] does not stand before it and needs the others.
+fn without_old<'q>(script: Statement<'q>, tenant: &'q TenantCode, bucket_no: i64) -> Statement<'q> {
+    let none = None::<i64>;
+    let script = script.bind(none).bind(&tenant.as_bytes()[..]).bind(none).bind(none);
+    script.bind(bucket_no).bind(none).bind(none).bind(none)
 }
 
 /// [`crate::index::Index::commit_put`].
@@ -299,9 +336,13 @@ async fn delete(
         return Ok(DeleteOutcome::PreconditionFailed);
     }
     let version = old.version;
-    let head = sqlx::query(sql::HEAD_DELETE).bind(bucket_no).bind(key.as_bytes());
-    tx.write_one(head, "a head was not deleted").await?;
-    old.retire(tx, (tenant, bucket_no), ReclaimReason::Deleted, now).await?;
+    let due = tx.due(now)?;
+    let script = old.bound(tx.script(&DELETE), (&tenant, bucket_no), ReclaimReason::Deleted, due);
+    let [head, gone @ ..] = tx.run::<5>(script.bind(key.as_bytes())).await?;
+    if head != 1 {
+        return Err(IndexError::Corrupt { what: "a head was not deleted" });
+    }
+    retired(gone)?;
     Ok(DeleteOutcome::Deleted { version, seq: tx.next_seq() })
 }
 

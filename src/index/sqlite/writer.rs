@@ -2,29 +2,58 @@
 //!
 //! Each change runs inside a savepoint of its own, so one that fails leaves the others as they are. An engine failure
 //! spoils the whole batch, and everybody in it hears so. While one batch syncs, the next one gathers: no timer.
+//!
+//! The engine has a thread of its own, and a trip there and back costs more than a statement. So what can be said together is one
+//! script: a batch begins and ends in one trip each, and a change of its own takes one to look and one to write.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Connection, Sqlite};
+use sqlx::{Connection, Either, Executor, Sqlite};
 use tokio::sync::{mpsc, oneshot};
 
 use super::SqliteOptions;
 use super::connect;
 use super::decode::{number, to_signed, value};
 use super::engine::translate;
-use crate::index::{Incarnation, IndexError, Sequence, sql};
+use crate::index::{Incarnation, IndexError, Sequence};
 use crate::model::{Timestamp, failpoint};
 
-/// How a transaction begins: with the lock, and what was handed out before. One trip to the engine's thread.
-const BEGIN: &str = "BEGIN IMMEDIATE; SELECT name, value FROM sequences";
+/// How a transaction begins: with the lock, what was handed out before, and the first change's savepoint.
+const BEGIN: &str = "BEGIN IMMEDIATE; SELECT name, value FROM sequences; SAVEPOINT change";
+/// How one ends in which values were handed out: $1 to $3 are the last of each kind.
+const COMMIT: &str = "UPDATE sequences SET value = CASE name WHEN 'commit' THEN $1 WHEN 'bucket' THEN $2 ELSE $3 END \
+    WHERE name IN ('commit', 'bucket', 'directory'); COMMIT";
 
 /// A statement with its values.
 pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// `N` statements that write, in one trip.
+///
+/// Values are numbered over the whole script, and all of them have to be bound: the engine takes a missing one, and those behind
+/// it, for NULL.
+pub(super) struct Script<const N: usize> {
+    /// As they are.
+    pub(super) statements: &'static str,
+    /// The same behind the end of what an earlier change of the batch wrote.
+    pub(super) after_another: &'static str,
+}
+
+/// The [`Script`] of one or more literals.
+macro_rules! script {
+    ($($statements:expr),+) => {
+        crate::index::sqlite::writer::Script {
+            statements: concat!($($statements),+),
+            after_another: concat!("RELEASE change; SAVEPOINT change; ", $($statements),+),
+        }
+    };
+}
+pub(super) use script;
 
 /// One change to the index.
 ///
@@ -50,11 +79,11 @@ pub(super) struct Tx {
     conn: SqliteConnection,
     marks: Marks,
     marks_before: Marks,
-    /// The change under way has written, inside the open savepoint.
-    is_saved: bool,
-    /// The savepoint of the last change that was kept is still open: closing it would be a trip to the engine's thread for nothing,
-    /// since the next savepoint's or the commit does it.
-    is_open: bool,
+    /// The change under way has written. A savepoint is open throughout a batch.
+    has_written: bool,
+    /// What an earlier change wrote stands in the open savepoint: ending that is left to the next change that writes, or to the
+    /// commit, which make the trip anyway.
+    holds_kept: bool,
     statements: Arc<AtomicU64>,
     /// How long a replaced blob stays.
     pub(super) reclaim_delay: Duration,
@@ -110,6 +139,38 @@ impl Tx {
         Ok(done.rows_affected())
     }
 
+    /// `script`, to be given its values and then to [`Tx::run`], before this change writes anything else.
+    pub(super) fn script<'q, const N: usize>(&mut self, script: &Script<N>) -> Statement<'q> {
+        let is_first = !std::mem::replace(&mut self.has_written, true);
+        let has_to_end_another = is_first && std::mem::take(&mut self.holds_kept);
+        sqlx::query(if has_to_end_another { script.after_another } else { script.statements })
+    }
+
+    /// Runs a script; answers how many rows each of its statements changed.
+    pub(super) async fn run<const N: usize>(&mut self, script: Statement<'_>) -> Result<[u64; N], IndexError> {
+        let (changed, error) = self.told(script).await;
+        match (error, changed.last_chunk()) {
+            (Some(error), _) => Err(error),
+            (None, Some(counts)) => Ok(*counts),
+            (None, None) => Err(IndexError::Unavailable { what: "changing", source: "the engine went away".into() }),
+        }
+    }
+
+    /// Runs a script as far as it goes: the rows that each statement changed, and the error that ended it.
+    async fn told(&mut self, script: Statement<'_>) -> (Vec<u64>, Option<IndexError>) {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let mut changed = Vec::new();
+        let mut answers = self.conn.fetch_many(script);
+        loop {
+            match answers.try_next().await {
+                Ok(Some(Either::Left(done))) => changed.push(done.rows_affected()),
+                Ok(Some(Either::Right(_))) => {}
+                Ok(None) => return (changed, None),
+                Err(error) => return (changed, Some(translate(error, "changing"))),
+            }
+        }
+    }
+
     /// Writes; answers the first row that `RETURNING` gave.
     pub(super) async fn write_returning(
         &mut self,
@@ -136,7 +197,7 @@ impl Tx {
     }
 
     async fn begin(&mut self) -> Result<(), IndexError> {
-        (self.is_saved, self.is_open) = (false, false);
+        (self.has_written, self.holds_kept) = (false, false);
         // Another process may have committed since, so the marks are read under the lock, every time.
         for row in self.rows(sqlx::query(BEGIN)).await? {
             let mark = number(&row, "value")?;
@@ -152,42 +213,47 @@ impl Tx {
 
     /// Begins what can be undone, before a change's first write.
     async fn save(&mut self) -> Result<(), IndexError> {
-        if !std::mem::replace(&mut self.is_saved, true) {
-            let was_open = std::mem::replace(&mut self.is_open, true);
-            self.plain(if was_open { "RELEASE change; SAVEPOINT change" } else { "SAVEPOINT change" })
-                .await?;
+        if !std::mem::replace(&mut self.has_written, true) && std::mem::take(&mut self.holds_kept) {
+            self.plain("RELEASE change; SAVEPOINT change").await?;
         }
         Ok(())
     }
 
     /// Keeps what the last change did.
     fn keep(&mut self) {
-        self.is_saved = false;
+        self.holds_kept |= std::mem::take(&mut self.has_written);
     }
 
-    /// Undoes what the last change did.
+    /// Undoes what the last change did. The savepoint stays.
     async fn undo(&mut self) -> Result<(), IndexError> {
         self.marks = self.marks_before;
-        if std::mem::take(&mut self.is_saved) {
-            self.is_open = false;
-            self.plain("ROLLBACK TO change; RELEASE change").await?;
+        if std::mem::take(&mut self.has_written) {
+            self.plain("ROLLBACK TO change").await?;
         }
         Ok(())
     }
 
-    async fn write_marks(&mut self, before: Marks) -> Result<(), IndexError> {
-        let now = self.marks;
-        let marks = [
-            ("commit", before.commit, now.commit),
-            ("bucket", before.bucket, now.bucket),
-            ("directory", before.directory, now.directory),
-        ];
-        for (name, _, now) in marks.into_iter().filter(|(_, before, now)| before != now) {
-            self.statements.fetch_add(1, Ordering::Relaxed);
-            let set = sqlx::query(sql::SEQUENCE_SET).bind(name).bind(to_signed(now)?);
-            set.execute(&mut self.conn).await.map_err(|error| translate(error, "changing"))?;
+    /// Ends the transaction that began with the marks `before`.
+    async fn commit(&mut self, before: Marks) -> BatchEnd {
+        let Marks { commit, bucket, directory } = self.marks;
+        let (script, statements) = if self.marks == before {
+            (sqlx::query("COMMIT"), 1)
+        } else {
+            let marks = [to_signed(commit), to_signed(bucket), to_signed(directory)];
+            let [Ok(commit), Ok(bucket), Ok(directory)] = marks else {
+                return BatchEnd::failed(&IndexError::Corrupt { what: "the sequences are used up" });
+            };
+            (sqlx::query(COMMIT).bind(commit).bind(bucket).bind(directory), 2)
+        };
+        match self.told(script).await {
+            (done, None) if done.len() == statements => BatchEnd::Committed,
+            (done, Some(error)) if done.len() + 1 < statements => BatchEnd::failed(&error),
+            (_, error) => {
+                let error = error.as_ref().map(tracing::field::display);
+                tracing::error!(error, "the outcome of an index commit is unknown");
+                BatchEnd::Ambiguous
+            }
         }
-        Ok(())
     }
 }
 
@@ -328,8 +394,8 @@ impl Writer {
             conn,
             marks: Marks::default(),
             marks_before: Marks::default(),
-            is_saved: false,
-            is_open: false,
+            has_written: false,
+            holds_kept: false,
             statements: Arc::clone(&self.statements),
             reclaim_delay: self.options.reclaim_delay,
             buckets_per_tenant_max: self.options.buckets_per_tenant_max,
@@ -390,30 +456,27 @@ impl Writer {
                 Err(error) => return BatchEnd::failed(&error),
             },
         };
-        if let Err(error) = Self::fill(&mut tx, jobs).await {
+        let before = match Self::fill(&mut tx, jobs).await {
+            Ok(before) => before,
             // Dropping the connection rolls back, whatever state it is in; the next batch connects again.
-            return BatchEnd::failed(&error);
-        }
+            Err(error) => return BatchEnd::failed(&error),
+        };
         failpoint::pass("index-written");
-        match tx.plain("COMMIT").await {
-            Ok(()) => {
-                failpoint::pass("index-committed");
-                self.tx = Some(tx);
-                BatchEnd::Committed
-            }
-            Err(error) => {
-                tracing::error!(%error, "the outcome of an index commit is unknown");
-                BatchEnd::Ambiguous
-            }
+        let end = tx.commit(before).await;
+        if matches!(end, BatchEnd::Committed) {
+            failpoint::pass("index-committed");
+            self.tx = Some(tx);
         }
+        end
     }
 
-    async fn fill(tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<(), IndexError> {
+    /// Does the jobs; answers what was handed out before them.
+    async fn fill(tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<Marks, IndexError> {
         tx.begin().await?;
         let before = tx.marks;
         for job in jobs {
             job.run(tx).await?;
         }
-        tx.write_marks(before).await
+        Ok(before)
     }
 }
