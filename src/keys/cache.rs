@@ -8,6 +8,9 @@
 //! A fetch that ends in anything but "unreachable" removes the old value at once. An early fetch does not shift the
 //! period: the next `expires` is one `ttl` after the last, so there is at most one successful fetch per `ttl`, and a
 //! value is at most 1.1 `ttl` old when it expires.
+//!
+//! Ages are those of the wall's clock or of the one that only ticks, whichever is more: a clock that is set back makes no value
+//! younger, and neither does a machine that slept.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -67,16 +70,41 @@ struct State<V> {
 
 struct Held<V> {
     value: V,
-    fetched: Timestamp,
-    due: Timestamp,
-    expires: Timestamp,
-    gone: Timestamp,
+    /// When its period begins: not before it was fetched, but perhaps after.
+    period: Moment,
+    /// Ages, counted from there.
+    due: Duration,
+    expires: Duration,
+    gone: Duration,
 }
 
 struct Failure {
     error: KeysError,
-    until: Timestamp,
+    at: Moment,
+    backoff: Duration,
     in_a_row: u32,
+}
+
+/// A moment, by both of a clock's readings.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Timestamp,
+    ticked: Duration,
+}
+
+impl Moment {
+    fn of(clock: &dyn Clock) -> Self {
+        Self { now: clock.now(), ticked: clock.ticked() }
+    }
+
+    fn after(self, duration: Duration) -> Self {
+        Self { now: self.now.after(duration), ticked: self.ticked.saturating_add(duration) }
+    }
+
+    /// How long ago `earlier` was, by the reading that says more; zero if it is yet to come.
+    fn since(self, earlier: Self) -> Duration {
+        self.now.since(earlier.now).max(self.ticked.saturating_sub(earlier.ticked))
+    }
 }
 
 type Landing<V> = watch::Receiver<Option<Result<V, KeysError>>>;
@@ -127,10 +155,9 @@ where
     pub(super) fn insert(&self, key: &K, window: Window, value: V) -> Result<(), KeysError> {
         let slot = self.slot(key)?;
         let mut state = lock(&slot.state);
-        let now = self.inner.clock.now();
         state.inserted += 1;
         state.failure = None;
-        state.held = Some(self.inner.aged(value, now, now.after(window.ttl), window));
+        state.held = Some(self.inner.aged(value, self.inner.now(), window));
         Ok(())
     }
 
@@ -146,13 +173,13 @@ where
 
     /// Forgets everything that is past its window and that nobody is asking for.
     pub(super) fn sweep(&self) {
-        let now = self.inner.clock.now();
+        let now = self.inner.now();
         let mut slots = self.inner.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| {
             let idle = Arc::strong_count(slot) == 1;
             let state = lock(&slot.state);
-            let useful = state.held.as_ref().is_some_and(|held| now < held.gone && now >= held.fetched);
-            let cooling = state.failure.as_ref().is_some_and(|failure| now < failure.until);
+            let useful = state.held.as_ref().is_some_and(|held| held.age(now) < held.gone);
+            let cooling = state.cooling(now).is_some();
             !idle || useful || cooling
         });
     }
@@ -172,7 +199,7 @@ where
         F: Future<Output = Result<V, KeysError>> + Send + 'static,
     {
         let inner = Arc::clone(&self.inner);
-        let began = inner.clock.now();
+        let began = inner.now();
         let inserted = lock(&slot.state).inserted;
         tokio::spawn(async move {
             let outcome = fetch.await;
@@ -205,14 +232,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Inner<K, V> {
 
     fn step(&self, slot: &Slot<V>) -> Step<V> {
         let mut state = lock(&slot.state);
-        // Read under the lock, so that the moments in one slot never run backwards unless the clock does.
-        let now = self.clock.now();
+        let now = self.now();
         state.drop_what_is_gone(now);
-        let cooling = state.cooling(now, self.limits.backoff_ms_max);
+        let cooling = state.cooling(now);
         let flying = state.flight.clone().filter(|landing| landing.has_changed().is_ok());
-        if let Some(held) = state.held.as_ref().filter(|held| now < held.expires) {
+        if let Some(held) = state.held.as_ref().filter(|held| held.age(now) < held.expires) {
             let value = held.value.clone();
-            if now < held.due || flying.is_some() || cooling.is_some() {
+            if held.age(now) < held.due || flying.is_some() || cooling.is_some() {
                 return Step::Serve(value);
             }
             return Step::ServeAndFetch(value, state.begin().0);
@@ -241,7 +267,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Inner<K, V> {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) if error.is_retryable() => {
                 let mut state = lock(&slot.state);
-                state.drop_what_is_gone(self.clock.now());
+                state.drop_what_is_gone(self.now());
                 state.held.as_ref().map(|held| held.value.clone()).ok_or(error)
             }
             Some(Err(error)) => Err(error),
@@ -254,7 +280,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Inner<K, V> {
         &self,
         slot: &Slot<V>,
         window: Window,
-        began: Timestamp,
+        began: Moment,
         inserted: u64,
         outcome: Result<V, KeysError>,
     ) -> Result<V, KeysError> {
@@ -265,10 +291,10 @@ impl<K: Clone + Eq + Hash, V: Clone> Inner<K, V> {
         }
         match outcome {
             Ok(value) => {
-                let period = state.held.as_ref().map(|held| held.expires).filter(|expires| began < *expires);
-                let expires = period.unwrap_or(began).after(window.ttl);
+                let early = state.held.as_ref().filter(|held| held.age(began) < held.expires);
+                let period = early.map_or(began, |held| held.period.after(held.expires));
                 state.failure = None;
-                state.held = Some(self.aged(value.clone(), began, expires, window));
+                state.held = Some(self.aged(value.clone(), period, window));
                 Ok(value)
             }
             Err(error) => {
@@ -276,22 +302,32 @@ impl<K: Clone + Eq + Hash, V: Clone> Inner<K, V> {
                     state.held = None;
                 }
                 let in_a_row = state.failure.as_ref().map_or(0, |failure| failure.in_a_row).saturating_add(1);
-                let until = self.clock.now().after(self.backoff(in_a_row));
-                state.failure = Some(Failure { error: error.clone(), until, in_a_row });
+                let (at, backoff) = (self.now(), self.backoff(in_a_row));
+                state.failure = Some(Failure { error: error.clone(), at, backoff, in_a_row });
                 Err(error)
             }
         }
     }
 
-    fn aged(&self, value: V, fetched: Timestamp, expires: Timestamp, window: Window) -> Held<V> {
+    fn aged(&self, value: V, period: Moment, window: Window) -> Held<V> {
         let lead = jittered(window.ttl / 10, &*self.entropy);
-        let due = Timestamp::from_millis(expires.millis().saturating_sub(millis(lead)));
-        Held { value, fetched, due, expires, gone: expires.after(window.stale) }
+        let (due, gone) = (window.ttl.saturating_sub(lead), window.ttl.saturating_add(window.stale));
+        Held { value, period, due, expires: window.ttl, gone }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::of(&*self.clock)
     }
 
     fn backoff(&self, in_a_row: u32) -> Duration {
         let doubled = self.limits.backoff_ms.saturating_mul(1 << in_a_row.saturating_sub(1).min(20));
         jittered(Duration::from_millis(doubled.min(self.limits.backoff_ms_max)), &*self.entropy)
+    }
+}
+
+impl<V> Held<V> {
+    fn age(&self, now: Moment) -> Duration {
+        now.since(self.period)
     }
 }
 
@@ -302,29 +338,23 @@ impl<V> State<V> {
         (takeoff, landing)
     }
 
-    /// A value from the future means that the clock was set back: its age is unknown, so it is not served.
-    fn drop_what_is_gone(&mut self, now: Timestamp) {
-        if self.held.as_ref().is_some_and(|held| now >= held.gone || now < held.fetched) {
-            self.held = None;
-        }
+    fn drop_what_is_gone(&mut self, now: Moment) {
+        self.held = self.held.take().filter(|held| held.age(now) < held.gone);
     }
 
-    fn stale_value(&self, now: Timestamp, backoff_ms_max: u64) -> Option<V>
+    fn stale_value(&self, now: Moment, backoff_ms_max: u64) -> Option<V>
     where
         V: Clone,
     {
         let failure = self.failure.as_ref().filter(|failure| failure.error.is_retryable())?;
-        let known_until = failure.until.after(Duration::from_millis(backoff_ms_max));
-        let lately = now < known_until && millis(known_until.since(now)) <= backoff_ms_max.saturating_mul(2);
+        let known_for = failure.backoff.saturating_add(Duration::from_millis(backoff_ms_max));
+        let lately = now.since(failure.at) < known_for;
         self.held.as_ref().filter(|_| lately).map(|held| held.value.clone())
     }
 
-    fn cooling(&self, now: Timestamp, backoff_ms_max: u64) -> Option<KeysError> {
+    fn cooling(&self, now: Moment) -> Option<KeysError> {
         let failure = self.failure.as_ref()?;
-        let left = failure.until.since(now);
-        // More left than the longest backoff: the clock was set back.
-        let cooling = !left.is_zero() && millis(left) <= backoff_ms_max;
-        cooling.then(|| failure.error.clone())
+        (now.since(failure.at) < failure.backoff).then(|| failure.error.clone())
     }
 }
 
@@ -347,10 +377,6 @@ pub(super) fn jittered(at_most: Duration, entropy: &dyn Entropy) -> Duration {
     let part = if entropy.fill(&mut random).is_ok() { u32::from_be_bytes(random) >> 8 } else { 0 };
     let half = at_most / 2;
     half + half.mul_f64(f64::from(part) / f64::from(1 << 24))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Nothing under these locks can panic half-way through a change, so a poisoned one is still sound.
