@@ -5,7 +5,8 @@
     run.py --continue     the same without those that were seen red before and have not changed since
 
 A sabotage that does not compile proves nothing and fails, unless it says that not compiling is the point. The named tests are first
-run unspoiled and must be green. What was seen is kept in `seen.json` beside the build.
+run unspoiled and must be green. What was seen is kept in `seen.json` beside the list, by a fingerprint of each entry, and committed with it:
+all of them take hours, and whoever wants to know which are proved need not repeat them.
 
 The copy lives at one path, in SABOTAGE_TARGET_DIR, and is built incrementally: one changed line costs a tenth of a whole build. In
 it the package does not depend on itself for its `testing` feature, which would compile the library twice.
@@ -35,6 +36,7 @@ import tomllib
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 LIST = HERE / "list.toml"
+SEEN = HERE / "seen.json"
 FIELDS = {"name", "why", "file", "search", "replace", "test", "refused_by_compiler"}
 BUILD_S = 1_800
 RUN_S = 300
@@ -74,6 +76,8 @@ def main():
         # A module without a sabotage is one more failure, beside the entries that do not fit.
         bad = {name for name, _ in unfit}
         print(f"{len({entry.get('name') for entry in chosen} - bad)} passed, {len(bad)} failed")
+        seen = seen_before()
+        print(f"{sum(seen.get(entry['name']) == print_of(entry) for entry in chosen if entry.get('name') not in bad)} of them were seen red as they stand")
         return 1 if bad else 0
     chosen.sort(key=lambda entry: list(KINDS).index(kind_of(entry["test"])[0]))
     return sabotage(chosen, wanted.resume)
@@ -108,6 +112,8 @@ def gaps(listed, root):
     names = [entry.get("name") for entry in listed]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield name, "two sabotages of one name"
+    for name in sorted(set(seen_before()) - set(names)):
+        yield name, "stands in seen.json, and is no sabotage"
     files = [entry.get("file", "") for entry in listed]
     for path in sorted((root / "src").iterdir()):
         is_empty = path.is_dir() and not any(path.rglob("*.rs"))
@@ -130,10 +136,10 @@ def sources(root, folders, cache={}):
 def sabotage(chosen, resume):
     target = pathlib.Path(os.environ.get("SABOTAGE_TARGET_DIR", ROOT / ".tools" / "sabotage-target"))
     target.mkdir(parents=True, exist_ok=True)
-    copy, memory = target / "tree", target / "seen.json"
+    copy = target / "tree"
     with open(target / "sabotage.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs on one copy would spoil each other's lines
-        seen = json.loads(memory.read_text()) if memory.is_file() else {}
+        seen = seen_before()
         refresh(copy)
         left = [entry for entry in chosen if not (resume and seen.get(entry["name"]) == print_of(entry))]
         if len(left) < len(chosen):
@@ -160,9 +166,14 @@ def sabotage(chosen, resume):
                       f"{entry['test']} is {verdict}" + ("" if good else f", {due} was due\n{said}"), flush=True)
                 if good:
                     seen[entry["name"]] = print_of(entry)
-                    memory.write_text(json.dumps(seen, indent=1, sort_keys=True))
+                    SEEN.write_text(json.dumps(seen, indent=1, sort_keys=True) + "\n")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def seen_before():
+    """Name → fingerprint of those that were seen red."""
+    return json.loads(SEEN.read_text()) if SEEN.is_file() else {}
 
 
 def print_of(entry):
