@@ -24,37 +24,33 @@ pub struct BlobRange {
 }
 
 impl BlobRange {
-    /// Opens what was fetched for this range and appends the wanted bytes to `out`, which is as before on error.
-    pub fn open(&self, opener: &BodyOpener, fetched: &[u8], out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
-        let start = out.len();
-        let result = self.open_segments(opener, fetched, out);
-        if result.is_err() {
-            out.truncate(start);
-            return result;
-        }
-        let (skip, take) = (to_usize(self.skip_bytes), to_usize(self.take_bytes));
-        if out.len() - start < skip + take {
-            out.truncate(start);
-            return Err(EnvelopeError::LengthMismatch { what: "range" });
-        }
-        out.drain(start..start + skip);
-        out.truncate(start + take);
-        Ok(())
-    }
-
-    fn open_segments(
+    /// Opens what was fetched for this range where it lies, and answers where in it the wanted bytes are: a piece of each segment.
+    /// After an error some segments are open; nothing of it may be used.
+    pub fn open(
         &self,
         opener: &BodyOpener,
-        mut fetched: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), EnvelopeError> {
+        fetched: &mut [u8],
+    ) -> Result<Vec<Range<usize>>, EnvelopeError> {
+        let mut pieces = Vec::with_capacity(to_usize(self.segments.end - self.segments.start));
+        let (mut start, mut skip, mut take) = (0, to_usize(self.skip_bytes), to_usize(self.take_bytes));
         for position in self.segments.clone() {
-            let (segment, rest) =
-                fetched.split_at_checked(opener.segment_bytes(position)?).ok_or(EnvelopeError::Truncated)?;
-            opener.open_segment(position, segment, out)?;
-            fetched = rest;
+            let end = start + opener.segment_bytes(position)?;
+            let segment = fetched.get_mut(start..end).ok_or(EnvelopeError::Truncated)?;
+            let clear = opener.open_segment_in_place(position, segment)?;
+            let from = clear.end.min(clear.start + skip);
+            let to = clear.end.min(from.saturating_add(take));
+            skip -= from - clear.start;
+            take -= to - from;
+            pieces.push(start + from..start + to);
+            start = end;
         }
-        if fetched.is_empty() { Ok(()) } else { Err(EnvelopeError::TrailingBytes) }
+        if start < fetched.len() {
+            return Err(EnvelopeError::TrailingBytes);
+        }
+        if skip > 0 || take > 0 {
+            return Err(EnvelopeError::LengthMismatch { what: "range" });
+        }
+        Ok(pieces)
     }
 }
 

@@ -14,8 +14,7 @@ use crate::placement::Placement;
 use crate::shares::{Claimant, Refusal, Share, ShareLimits, Shares, away};
 use crate::telemetry::{Metrics, Shared};
 
-/// A tenant that holds no more than this waits for nobody: a write or a read of one 64 KiB segment takes at most 132 KiB of
-/// memory, so two of them.
+/// A tenant that holds no more than this waits for nobody: two writes of one 64 KiB segment, of 96 KiB each, and a read, of 66 KiB.
 const FLOOR_BYTES: u64 = 264 * 1024;
 
 /// The part of the budget that is the documents'. In the default budget a tenant that takes all the documents' memory it may

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 
 use crate::blobs::Location;
@@ -24,8 +24,9 @@ use super::memory::Lease;
 use super::sealing::{kms_key_id, meta_of};
 use super::{Decided, Vault, VaultError};
 
-/// Clear bytes handed on at a time: at most this much is in the socket's hands beside what is leased.
-const PIECE_BYTES: usize = 256 * 1024;
+/// How much of an answer the server may hold back before it is written: hyper takes 16 pieces of an HTTP/1 body at most, each of
+/// them one segment.
+const ON_ITS_WAY_BYTES: u64 = 16 * 64 * 1024;
 
 /// A stored version whose sealed record was opened and believed.
 #[derive(Debug)]
@@ -154,12 +155,13 @@ impl Stored {
             },
             open: self.open,
             range,
-            current: Bytes::new(),
+            current: Opened::default(),
             lease: None,
             ahead: None,
+            is_last: false,
         };
         // Waited for once, while nothing is held and nothing is answered: no read breaks off for want of memory later.
-        if let Some(bytes) = reading.largest_bytes().await? {
+        if let Some(bytes) = reading.memory_bytes().await? {
             reading.lease = Some(memory.lease(&reading.fetcher.placement, bytes).await?);
         }
         stage(Stage::Open, reading.advance()).await?;
@@ -189,17 +191,35 @@ pub struct Reading {
     open: OpenVersion,
     plan: Plan,
     fetcher: Fetcher,
-    current: Bytes,
-    /// Held until the read is over: what the current blob takes, less what its fetching took once that was the last.
+    current: Opened,
+    /// Held until the read is over: for the current blob, and for the one before it while that may still be on its way out.
     lease: Option<Lease>,
     ahead: Option<Ahead>,
+    /// No blob comes after the current one.
+    is_last: bool,
 }
 
-type Fetched = Result<Bytes, VaultError>;
+/// A blob's clear bytes, where its sealed ones lay.
+#[derive(Debug, Default)]
+struct Opened {
+    bytes: Bytes,
+    /// Where in them.
+    pieces: std::vec::IntoIter<Range<usize>>,
+    handed_on: u64,
+}
 
-/// A blob being fetched while the one before it is sent. Dropping it ends the fetch.
+impl Opened {
+    fn next(&mut self) -> Option<Bytes> {
+        let piece = self.bytes.slice(self.pieces.next()?);
+        self.handed_on += piece.len() as u64;
+        Some(piece)
+    }
+}
+
+/// A blob being fetched while the one before it is sent, and the memory for it until it is the current one. Dropping it ends the
+/// fetch.
 #[derive(Debug)]
-struct Ahead(JoinHandle<Fetched>);
+struct Ahead(JoinHandle<(Result<Opened, VaultError>, Lease)>);
 
 impl Drop for Ahead {
     fn drop(&mut self) {
@@ -219,24 +239,32 @@ impl Reading {
         if self.left_bytes == 0 {
             return None;
         }
-        if self.current.is_empty()
-            && let Err(error) = self.advance().await
-        {
-            return Some(Err(error));
+        let mut piece = self.current.next();
+        if piece.is_none() {
+            if let Err(error) = self.advance().await {
+                return Some(Err(error));
+            }
+            piece = self.current.next();
         }
-        let piece = self.current.split_to(self.current.len().min(PIECE_BYTES));
-        if piece.is_empty() {
+        let Some(piece) = piece else {
             let what = "the manifest covers less than the object";
             return Some(Err(VaultError::Corrupt { what, source: None }));
-        }
+        };
         self.left_bytes = self.left_bytes.saturating_sub(piece.len() as u64);
+        // By now the blob before is written: a slow reader holds only what it still has to read.
+        if self.is_last
+            && self.current.handed_on > ON_ITS_WAY_BYTES
+            && let Some(lease) = &mut self.lease
+        {
+            lease.shrink_to(self.current.bytes.len() as u64);
+        }
         Some(Ok(piece))
     }
 
     /// Makes the next blob's bytes the current ones, and begins to fetch the one after it.
     async fn advance(&mut self) -> Result<(), VaultError> {
         let fetched = match self.ahead.take() {
-            Some(mut ahead) => (&mut ahead.0).await.map_err(|_| VaultError::Interrupted)?,
+            Some(mut ahead) => (&mut ahead.0).await.map_err(|_| VaultError::Interrupted)?.0,
             None => match self.plan.next(&self.open, &self.range, &self.fetcher).await? {
                 Some(range) => self.fetcher.fetch(&range).await,
                 None => return Ok(()),
@@ -246,31 +274,26 @@ impl Reading {
         self.prefetch().await
     }
 
-    /// Memory for the largest blob that is to be read; of a version with pages, for the largest of the first page.
-    async fn largest_bytes(&mut self) -> Result<Option<u64>, VaultError> {
+    /// Memory for the largest blob that is to be read (of a version with pages, the largest of the first page), and once more if it
+    /// is not the only one.
+    async fn memory_bytes(&mut self) -> Result<Option<u64>, VaultError> {
         self.plan.peek(&self.open, &self.range, &self.fetcher).await?;
-        Ok(self.plan.ready.iter().map(memory_of).max())
+        let is_only = self.plan.ready.len() == 1 && self.plan.pages.is_empty();
+        let largest = self.plan.ready.iter().map(memory_of).max();
+        Ok(largest.map(|bytes| if is_only { bytes } else { bytes * 2 }))
     }
 
     /// Fetches ahead if there is memory for it now; without, the next blob is fetched when it is its turn.
     async fn prefetch(&mut self) -> Result<(), VaultError> {
         let Some(range) = self.plan.peek(&self.open, &self.range, &self.fetcher).await? else {
-            // Nothing more will be fetched: the sealed bytes are gone, so a slow reader holds only the clear ones.
-            if let Some(lease) = &mut self.lease {
-                lease.shrink_to(self.current.len() as u64);
-            }
+            self.is_last = true;
             return Ok(());
         };
         let memory = &self.fetcher.vault.parts.memory;
         let Some(lease) = memory.try_lease(&self.fetcher.placement, memory_of(range)) else { return Ok(()) };
         let (fetcher, range) = (self.fetcher.clone(), range.clone());
         self.plan.take();
-        self.ahead = Some(Ahead(tokio::spawn(carry(async move {
-            let fetched = fetcher.fetch(&range).await;
-            // From here on the bytes are the current ones, which the read's own lease covers.
-            drop(lease);
-            fetched
-        }))));
+        self.ahead = Some(Ahead(tokio::spawn(carry(async move { (fetcher.fetch(&range).await, lease) }))));
         Ok(())
     }
 }
@@ -282,10 +305,10 @@ fn fetched_range(range: &BlobRange) -> Range<u64> {
     start..range.stored.end
 }
 
-/// Sealed and clear bytes exist side by side for a moment.
+/// It is opened where it lies.
 fn memory_of(range: &BlobRange) -> u64 {
     let fetched = fetched_range(range);
-    (fetched.end - fetched.start) * 2
+    fetched.end - fetched.start
 }
 
 /// Which blobs are still to be read, the manifest's pages opened one at a time.
@@ -346,22 +369,23 @@ struct Fetcher {
 }
 
 impl Fetcher {
-    async fn fetch(&self, range: &BlobRange) -> Result<Bytes, VaultError> {
+    async fn fetch(&self, range: &BlobRange) -> Result<Opened, VaultError> {
         let at = Location::of(&self.placement, BlobId::from_bytes(range.entry.blob));
         let opener = BodyOpener::new(&self.keys.1, &range.entry, Implementation::AwsLc)
             .map_err(VaultError::opening)?;
         let wanted = fetched_range(range);
         let front = usize::try_from(range.stored.start - wanted.start).unwrap_or(usize::MAX);
         let sealed = self.vault.parts.store.read(&at, wanted).await.map_err(VaultError::reading)?;
-        let (head, segments) = sealed
-            .split_at_checked(front)
+        // No copy, but of a store's that keeps what it hands out.
+        let mut bytes = sealed.try_into_mut().unwrap_or_else(|kept| BytesMut::from(&*kept));
+        let (head, segments) = bytes
+            .split_at_mut_checked(front)
             .ok_or(VaultError::Corrupt { what: "a blob is truncated", source: None })?;
         if !head.is_empty() {
             self.check_head(&range.entry, head)?;
         }
-        let mut clear = Vec::with_capacity(segments.len());
-        range.open(&opener, segments, &mut clear).map_err(VaultError::opening)?;
-        Ok(clear.into())
+        let pieces = range.open(&opener, segments).map_err(VaultError::opening)?;
+        Ok(Opened { bytes: bytes.freeze().slice(front..), pieces: pieces.into_iter(), handed_on: 0 })
     }
 
     /// What stands in front of a body's first segment must be what was written there, though the reader has it from the

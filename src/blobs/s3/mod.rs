@@ -25,7 +25,7 @@ use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
 use crate::egress::Endpoint;
@@ -184,9 +184,19 @@ impl S3Store {
             .map_err(|error| error_of(Verb::Read, error))?;
         let total = check_extent(&answer, range)?;
         let broken = |error| Error::with(Verb::Read, ErrorKind::Unavailable, error);
-        // Bounded: `check_extent` has seen the length, and the connection ends a body that exceeds it.
-        let bytes = answer.body.collect().await.map_err(broken)?.into_bytes();
-        if bytes.len() == len { Ok((bytes, total)) } else { Err(Error::new(Verb::Read, ErrorKind::Internal)) }
+        let mut body = answer.body;
+        // Each piece is gone before the next one comes: collected, they would lie beside the whole that is made of them.
+        let mut bytes = BytesMut::with_capacity(len);
+        while let Some(piece) = body.try_next().await.map_err(broken)? {
+            if piece.len() > len - bytes.len() {
+                return Err(Error::new(Verb::Read, ErrorKind::Internal));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        if bytes.len() < len {
+            return Err(Error::new(Verb::Read, ErrorKind::Internal));
+        }
+        Ok((bytes.freeze(), total))
     }
 }
 
