@@ -26,11 +26,7 @@ pub struct BlobRange {
 impl BlobRange {
     /// Opens what was fetched for this range where it lies, and answers where in it the wanted bytes are: a piece of each segment.
     /// After an error some segments are open; nothing of it may be used.
-    pub fn open(
-        &self,
-        opener: &BodyOpener,
-        fetched: &mut [u8],
-    ) -> Result<Vec<Range<usize>>, EnvelopeError> {
+    pub fn open(&self, opener: &BodyOpener, fetched: &mut [u8]) -> Result<Vec<Range<usize>>, EnvelopeError> {
         let mut pieces = Vec::with_capacity(to_usize(self.segments.end - self.segments.start));
         let (mut start, mut skip, mut take) = (0, to_usize(self.skip_bytes), to_usize(self.take_bytes));
         for position in self.segments.clone() {

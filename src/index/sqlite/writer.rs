@@ -147,12 +147,17 @@ impl Tx {
     }
 
     /// Runs a script; answers how many rows each of its statements changed.
-    pub(super) async fn run<const N: usize>(&mut self, script: Statement<'_>) -> Result<[u64; N], IndexError> {
+    pub(super) async fn run<const N: usize>(
+        &mut self,
+        script: Statement<'_>,
+    ) -> Result<[u64; N], IndexError> {
         let (changed, error) = self.told(script).await;
         match (error, changed.last_chunk()) {
             (Some(error), _) => Err(error),
             (None, Some(counts)) => Ok(*counts),
-            (None, None) => Err(IndexError::Unavailable { what: "changing", source: "the engine went away".into() }),
+            (None, None) => {
+                Err(IndexError::Unavailable { what: "changing", source: "the engine went away".into() })
+            }
         }
     }
 

@@ -442,6 +442,33 @@ async fn a_store_is_believed_only_with_a_certificate_that_we_trust_for_its_host(
 }
 
 #[tokio::test]
+async fn only_a_long_body_over_tls_is_left_out_of_the_signature_and_never_of_the_checksum() {
+    let temp = tempfile::tempdir().unwrap();
+    let certificate = Certificate::of(&Subject::Address([127, 0, 0, 1]));
+    let ca_file = temp.path().join("ca.pem");
+    std::fs::write(&ca_file, certificate.pem()).unwrap();
+    for (tls, bytes, is_signed) in
+        [(true, 1 << 20, false), (true, 1000, true), (false, 1 << 20, true), (false, 1000, true)]
+    {
+        let done = answer("200 OK\r\netag: \"0123\"\r\ncontent-length: 0", b"");
+        let server = Scripted::start(vec![done], tls.then(|| certificate.server())).await;
+        let scheme = if tls { "https" } else { "http" };
+        let endpoint = format!("{scheme}://127.0.0.1:{}", server.port);
+        let ca_file = tls.then(|| ca_file.clone());
+        let store = S3Store::new(S3Settings { ca_file, ..settings(&endpoint) }).unwrap();
+        let at = somewhere();
+        store.put(&at, sealed(&at, 1, bytes)).await.unwrap();
+        let heads = server.heads();
+        let [head] = &heads[..] else { panic!("one request: {heads:?}") };
+        let hash = head.lines().find_map(|line| line.strip_prefix("x-amz-content-sha256: ")).unwrap();
+        assert_eq!(hash.len() == 64, is_signed, "{scheme}, {bytes} bytes: {hash}");
+        assert!(is_signed || hash == "unsigned-payload", "{hash}");
+        let signed = head.lines().find(|line| line.starts_with("authorization: ")).unwrap();
+        assert!(signed.contains("x-amz-checksum-crc32c;"), "the checksum is signed: {signed}");
+    }
+}
+
+#[tokio::test]
 async fn quirks_are_what_the_service_does_and_a_failure_is_none() {
     let done = || answer("200 OK\r\netag: \"0123\"\r\ncontent-length: 0", b"");
     let refuses = |status: &str| answer(&format!("{status}\r\ncontent-length: 0"), b"");
