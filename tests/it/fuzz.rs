@@ -15,7 +15,7 @@ const FILES_MAX: usize = 64;
 /// Bytes of one of them: they are cloned with the repository.
 const FILE_BYTES_MAX: u64 = 4096;
 /// Mutations of one target's corpus: all targets together take some seconds without optimisation.
-const MUTATIONS: usize = 1000;
+const MUTATIONS: usize = 600;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
