@@ -78,7 +78,8 @@ fn source_words_follow_the_glossary() {
 #[test]
 fn no_tracked_file_carries_a_machine_path_a_registry_host_or_a_secret() {
     let tree = Tree::of_checkout();
-    let files: Vec<String> = tree.files().filter(|path| *path != "Cargo.lock").map(str::to_owned).collect();
+    let is_ours = |path: &&str| path.rsplit('/').next() != Some("Cargo.lock");
+    let files: Vec<String> = tree.files().filter(is_ours).map(str::to_owned).collect();
     none(&tree.each(&files, sources::leaks));
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Found {
     pub(super) head: Head,
     /// In the slot that was written before, if that one is whole too.
     pub(super) before: Option<Head>,
+    /// Bytes behind both slots: nobody reads them, and no commit writes any.
+    pub(super) behind_bytes: u64,
     pub(super) environment: String,
     pub(super) region: String,
 }
@@ -109,7 +111,8 @@ pub(super) fn read(file: &File, chain: Option<&Chain>) -> io::Result<Option<Foun
     slots.sort_by_key(|(head, _)| head.turn);
     let Some((head, fields)) = slots.pop() else { return Ok(None) };
     let before = slots.pop().map(|(head, _)| head).filter(|before| before.turn + 1 == head.turn);
-    Ok(Some(Found { head, before, environment: fields.environment, region: fields.region }))
+    let behind_bytes = file.metadata()?.len().saturating_sub(2 * SLOT_BYTES as u64);
+    Ok(Some(Found { head, before, behind_bytes, environment: fields.environment, region: fields.region }))
 }
 
 #[cfg(test)]

@@ -70,6 +70,8 @@ mod record;
 mod recorded;
 mod segment;
 mod strangers;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod verify;
 mod writer;
 

@@ -91,7 +91,7 @@ pub enum Fault {
     OtherThanHead,
     /// There is no whole head.
     NoHead,
-    /// One of the head's two slots is damaged.
+    /// One of the head's two slots is damaged, or something stands behind them.
     HeadDamaged,
     /// A file that does not belong here.
     Unexpected,
@@ -110,7 +110,7 @@ impl fmt::Display for Fault {
             Self::Short => "ends before the head says: records were removed from the end",
             Self::OtherThanHead => "holds another record than the head names",
             Self::NoHead => "is missing, or damaged, or made by another key",
-            Self::HeadDamaged => "has a damaged slot",
+            Self::HeadDamaged => "has a damaged slot, or bytes behind its two",
             Self::Unexpected => "does not belong to the log",
         })
     }
@@ -304,7 +304,7 @@ impl<'a> Walk<'a> {
             self.finding(HEAD, None, None, Fault::NoHead);
             return;
         };
-        if found.before.is_none() {
+        if found.before.is_none() || found.behind_bytes > 0 {
             self.finding(HEAD, None, None, Fault::HeadDamaged);
         }
         // A head of the empty log names no record.

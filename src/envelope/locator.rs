@@ -53,7 +53,7 @@ impl Locator {
         (FIXED_BYTES + names).next_multiple_of(PAD_MULTIPLE_BYTES) + SEAL_OVERHEAD_BYTES
     }
 
-    fn encode(&self) -> Result<Vec<u8>, EnvelopeError> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, EnvelopeError> {
         let mut writer = Writer::with_capacity(self.sealed_bytes());
         if self.bucket.is_empty() || self.key.is_empty() {
             return Err(EnvelopeError::InvalidLocator { field: "name" });
@@ -68,7 +68,7 @@ impl Locator {
         Ok(writer.into_vec())
     }
 
-    fn decode(clear: &[u8]) -> Result<Self, EnvelopeError> {
+    pub(super) fn decode(clear: &[u8]) -> Result<Self, EnvelopeError> {
         let invalid = |field| EnvelopeError::InvalidLocator { field };
         let mut reader = Reader::new(clear);
         let bucket = bounded(&mut reader, Prefix::Short, 1..=BUCKET_BYTES_MAX).ok_or(invalid("bucket"))?;

@@ -121,7 +121,7 @@ fn entries_of(page: u32, entries_per_page: u16, blob_count: u32) -> Option<u32> 
     Some(left.min(u32::from(entries_per_page)))
 }
 
-fn decode_page(clear: &[u8], entries: u32) -> Result<Vec<BlobEntry>, EnvelopeError> {
+pub(super) fn decode_page(clear: &[u8], entries: u32) -> Result<Vec<BlobEntry>, EnvelopeError> {
     let mut reader = Reader::new(clear);
     let entries = (0..entries).map(|_| decode_entry(&mut reader)).collect::<Result<Vec<_>, _>>();
     let invalid = EnvelopeError::InvalidManifest { field: "page" };

@@ -63,7 +63,7 @@ pub struct ObjectId {
 }
 
 /// `ListBuckets`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ListBuckets {
     /// Only names that start with this.
     pub prefix: Option<String>,
@@ -145,7 +145,7 @@ pub struct Labels {
 }
 
 /// What has to hold for a write to happen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum WriteCondition {
     /// Nothing.
     #[default]
@@ -183,7 +183,7 @@ pub struct PutObject {
 }
 
 /// A list of entity tags of a conditional read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ETagMatch {
     /// `*`.
     Any,
@@ -441,10 +441,35 @@ pub enum BodyKind {
     Ignored,
 }
 
-// What a list or a label names may be a patient.
+// What a list, a label or a condition holds is the client's text, and may name a patient.
 impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Labels(class: {}, subject: {})", self.class.is_some(), self.subject.is_some())
+    }
+}
+
+impl fmt::Debug for ListBuckets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListBuckets").field("buckets_max", &self.buckets_max).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WriteCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::IfAbsent => "IfAbsent",
+            Self::IfMatch(_) => "IfMatch",
+        })
+    }
+}
+
+impl fmt::Debug for ETagMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("Any"),
+            Self::OneOf(tags) => write!(f, "OneOf({} tags)", tags.len()),
+        }
     }
 }
 

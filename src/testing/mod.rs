@@ -1,7 +1,7 @@
 //! Feature `testing`: the whole application in the process of a test, behind its real listeners.
 //!
 //! [`TestApp`] starts regions in a folder of the caller's, with embedded stores; [`Tap`] stands in front of each region's
-//! store and index, counts what is asked of them, and makes them fail on demand.
+//! store and index, counts what is asked of them, and makes them fail on demand. [`fuzz`] holds the bodies of the fuzz targets.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -11,6 +11,7 @@
 
 mod app;
 mod counted_index;
+pub mod fuzz;
 mod tap;
 
 pub use app::{Embedded, Setup, SharedParts, TestApp, TestTenant};

@@ -261,6 +261,21 @@ async fn a_log_that_is_shorter_than_its_head_is_not_opened() {
     assert!(faults(dir.path()).contains(&Fault::Short));
 }
 
+/// Found by the fuzz target `audit`.
+#[tokio::test]
+async fn bytes_behind_the_heads_slots_were_not_seen() {
+    let dir = TempDir::new().unwrap();
+    written(dir.path(), 3).await;
+    let head = dir.path().join("head");
+    let bytes = fs::read(&head).unwrap();
+    for more in ["\n", " ", "{\"v\":1"] {
+        fs::write(&head, [&bytes, more.as_bytes()].concat()).unwrap();
+        assert_eq!(faults(dir.path()), [Fault::HeadDamaged], "{more:?}");
+    }
+    // No reason to stop: the slots say where the log ends.
+    drop(open(dir.path()).unwrap());
+}
+
 #[tokio::test]
 async fn a_log_without_head_or_of_another_region_or_key_is_not_opened() {
     let dir = TempDir::new().unwrap();

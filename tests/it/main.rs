@@ -5,6 +5,7 @@ mod audit;
 mod blobs;
 mod catalogue;
 mod envelope;
+mod fuzz;
 #[path = "../gcs_double/mod.rs"]
 mod gcs_double;
 mod index;

@@ -420,6 +420,22 @@ fn labels_come_from_metadata_or_tags_and_must_not_contradict() {
     assert!(!format!("{:?}", put(&[("x-amz-meta-terroir-subject", "martin")])).contains("martin"));
 }
 
+/// Found by the fuzz target `request`.
+#[test]
+fn debug_of_a_call_showed_buckets_their_prefixes_and_conditions() {
+    let shown = [
+        call("PUT", "/martin", &[]),
+        call("GET", "/martin?list-type=2&prefix=martin", &[]),
+        call("GET", "/?prefix=martin", &[]),
+        call("GET", &format!("/?continuation-token={}", Position::AfterKey("martin".into()).to_token()), &[]),
+        call("PUT", "/martin/martin", &[("if-match", "\"martin\"")]),
+        call("GET", "/martin/martin", &[("if-match", "martin"), ("if-none-match", "martin")]),
+    ];
+    for call in shown.map(Result::unwrap) {
+        assert!(!format!("{call:?}").contains("martin"), "{}", call.name());
+    }
+}
+
 fn list(target: &str) -> super::super::call::ListObjects {
     match call("GET", target, &[]).unwrap() {
         Call::ListObjects(list) => list,
