@@ -55,20 +55,24 @@ fn ranged(world: &World, body: &Body, changed: &[u8], range: Range<usize>) {
         assert!(wanted.is_empty(), "nothing is fetched for a range with bytes");
         return;
     };
-    let end = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-    let Some(fetched) = changed.get(end(planned.stored.start)..end(planned.stored.end)) else { return };
+    let at = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let stored = at(planned.stored.start)..at(planned.stored.end);
+    let Some(fetched) = changed.get(stored.clone()) else { return };
     for implementation in BOTH {
         let opener = BodyOpener::new(&world.versions[body.version].keys.dek, &body.entry, implementation)
             .expect("the entry is the index's, which nobody changed");
-        let mut out = Vec::new();
-        let opened = planned.open(&opener, fetched, &mut out);
-        assert!(
-            if opened.is_ok() { out == wanted } else { out.is_empty() },
-            "{implementation:?}: other bytes"
-        );
         let mut place = fetched.to_vec();
-        if let Ok(clear) = opener.open_segment_in_place(0, &mut place) {
-            assert!(place[clear] == body.clear, "{implementation:?}: other bytes in place");
+        let opened = planned.open(&opener, &mut place);
+        assert_eq!(
+            opened.is_ok(),
+            body.blob.get(stored.clone()) == Some(fetched),
+            "{implementation:?}: {opened:?}"
+        );
+        if let Ok(pieces) = opened {
+            assert!(
+                pieces.into_iter().flat_map(|piece| &place[piece]).eq(wanted),
+                "{implementation:?}: other bytes"
+            );
         }
     }
 }
