@@ -13,7 +13,8 @@ use super::{Fault, Lease, Statement};
 /// How long a replica waits for another's migration, and for its own.
 const MIGRATION_MAX: Duration = Duration::from_mins(5);
 
-/// Attempts to make what several replicas make at once: `IF NOT EXISTS` does not keep two creators apart.
+/// Attempts to make what several replicas make at once (`IF NOT EXISTS` does not keep two creators apart), and to see what another one
+/// made.
 const BOOTSTRAP_ATTEMPTS_MAX: u32 = 50;
 
 /// Pause between two of them.
@@ -38,6 +39,8 @@ pub struct SchemaPlan<'p> {
     pub schema: &'static str,
     /// Every step this release knows, oldest first.
     pub migrations: &'p [Migration],
+    /// A table that the first of them makes.
+    pub witness: &'static str,
 }
 
 /// Why a schema cannot be used.
@@ -70,15 +73,35 @@ pub async fn found(lease: &mut Lease, plan: SchemaPlan<'_>) -> Result<Option<u64
     if !row.is_some_and(|row| row.try_get("there").unwrap_or_default()) {
         return Ok(None);
     }
-    let newest = format!("SELECT max(version) AS version FROM {schema}.migrations");
-    let row = lease.row(sqlx::query(AssertSqlSafe(newest)).persistent(false)).await?;
-    let version: Option<i64> = row.and_then(|row| row.try_get("version").ok()).flatten();
-    let version = version.and_then(|version| u64::try_from(version).ok());
+    let version = newest(lease, plan).await?;
     match version {
         Some(found) if found > plan.known() + AHEAD_MAX => {
             Err(SchemaError::Newer { found, known: plan.known() })
         }
         version => Ok(version),
+    }
+}
+
+/// The newest step that was taken, once its tables can be seen.
+///
+/// `PostgreSQL` shows the rows of a transaction that has just ended a moment before it tells the other connections of the tables that
+/// it made. One that asks in between reads here that the schema is there, and hears next that its tables are not.
+async fn newest(lease: &mut Lease, plan: SchemaPlan<'_>) -> Result<Option<u64>, Fault> {
+    let SchemaPlan { schema, witness, .. } = plan;
+    let newest = format!(
+        "SELECT max(version) AS version, to_regclass('{schema}.{witness}') IS NOT NULL AS seen FROM {schema}.migrations"
+    );
+    let mut attempt = 1;
+    loop {
+        let row = lease.row(sqlx::query(AssertSqlSafe(newest.clone())).persistent(false)).await?;
+        let version = row.as_ref().and_then(|row| row.try_get::<Option<i64>, _>("version").ok()).flatten();
+        let is_seen = row.as_ref().is_none_or(|row| row.try_get("seen").unwrap_or_default());
+        // A table that stays away was lost: whoever asks for it is told.
+        if version.is_none() || is_seen || attempt == BOOTSTRAP_ATTEMPTS_MAX {
+            return Ok(version.and_then(|version| u64::try_from(version).ok()));
+        }
+        attempt += 1;
+        tokio::time::sleep(BOOTSTRAP_PAUSE).await;
     }
 }
 

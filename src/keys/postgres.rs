@@ -92,7 +92,7 @@ impl PostgresKeyStore {
         let settings = PoolSettings { connections_max: CONNECTIONS_MAX, ..PoolSettings::new(KEYS_SCHEMA) };
         let pool = Pool::new(address, settings);
         pool.check_demands().await.map_err(failed)??;
-        let plan = SchemaPlan { schema: KEYS_SCHEMA, migrations: &MIGRATIONS };
+        let plan = SchemaPlan { schema: KEYS_SCHEMA, migrations: &MIGRATIONS, witness: "kek" };
         let mut lease = pool.lease().await.map_err(failed)?;
         let now = integer(clock.now().millis())?;
         database::migrate(&mut lease, plan, now, None).await.map_err(schema_failed)?;

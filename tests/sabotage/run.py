@@ -41,7 +41,7 @@ FIELDS = {"name", "why", "file", "search", "replace", "test", "refused_by_compil
 BUILD_S = 1_800
 RUN_S = 300
 # A test that its sabotage leaves waiting for ever uses no processor. The others in its build are done long before RUN_S.
-STALLED_S = 60
+STALLED_S = 120
 # Fewer are applied one by one.
 COMPANY_MIN = 6
 # From here on three builds each need fewer builds than two.

@@ -23,7 +23,7 @@ pub(super) async fn open(
     let pool = Pool::new(options.address.clone(), options.pool);
     pool.check_demands().await.map_err(index_error)??;
     let migrations = [&MIGRATIONS[..], options.later].concat();
-    let plan = SchemaPlan { schema: INDEX_SCHEMA, migrations: &migrations };
+    let plan = SchemaPlan { schema: INDEX_SCHEMA, migrations: &migrations, witness: "meta" };
     let mut lease = pool.lease().await.map_err(index_error)?;
     let found = database::found(&mut lease, plan).await.map_err(schema_error)?;
     match found {

@@ -48,6 +48,30 @@ async fn eight_replicas_that_start_at_once_make_one_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_whose_tables_could_not_be_seen_yet_was_an_error() {
+    let database = shared().database().await;
+    let incarnation = open(&database).await.incarnation();
+    // A moment after another replica's migration, held still.
+    database.run("ALTER TABLE terroir_index.meta RENAME TO unseen").await;
+    let mut opening = Box::pin(open_with(options(database.address())));
+    let mut conn = database.raw().await;
+    let asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+        AND pid <> pg_backend_pid() AND query LIKE '%terroir_index.meta%'";
+    loop {
+        assert!(futures_util::poll!(&mut opening).is_pending(), "it did not look again");
+        if sqlx::query_scalar::<_, i64>(asked).fetch_one(&mut conn).await.unwrap() > 0 {
+            break;
+        }
+    }
+    database.run("ALTER TABLE terroir_index.unseen RENAME TO meta").await;
+    assert_eq!(opening.await.unwrap().incarnation(), incarnation);
+    // One that stays away is not waited for.
+    database.run("ALTER TABLE terroir_index.meta RENAME TO lost").await;
+    let refused = open_with(options(database.address())).await.map(|_| ());
+    assert!(matches!(refused, Err(IndexError::Unavailable { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_upgrade_stops_nobody() {
     let database = shared().database().await;
     let old = Arc::new(open(&database).await);
