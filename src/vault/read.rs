@@ -2,6 +2,7 @@
 //! opened before it is handed on.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -200,7 +201,7 @@ pub struct Reading {
 }
 
 /// A blob's clear bytes, where its sealed ones lay.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Opened {
     bytes: Bytes,
     /// Where in them.
@@ -213,6 +214,12 @@ impl Opened {
         let piece = self.bytes.slice(self.pieces.next()?);
         self.handed_on += piece.len() as u64;
         Some(piece)
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Opened({} bytes)", self.bytes.len())
     }
 }
 
@@ -415,5 +422,17 @@ impl Fetcher {
         let at = Location::of(&self.placement, self.record_blob);
         let sealed = self.vault.parts.store.read(&at, stored).await.map_err(VaultError::reading)?;
         table.open(&self.keys.1, page, &sealed).map_err(VaultError::opening)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_read_showed_the_records_clear_bytes() {
+        let bytes = Bytes::from_static(b"jeanne martin");
+        let opened = Opened { bytes, pieces: vec![0..6, 7..13].into_iter(), handed_on: 0 };
+        assert_eq!(format!("{opened:?}"), "Opened(13 bytes)");
     }
 }
