@@ -489,6 +489,26 @@ async fn a_record_replaced_while_it_is_scrubbed_is_no_damage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_blob_given_up_and_deleted_after_its_record_was_opened_is_no_damage() {
+    let mut setup = Setup::default();
+    setup.limits.reclaim_delay_s = 0;
+    let world = World::of(&setup).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    put(&clinic.s3, "clinic", "record", &noise(1, 3000)).await;
+    let site = world.app.site("fr");
+    let vault = site.vault();
+    let live = vault.live_blobs(None).await.unwrap().remove(0);
+    let row = vault.owner_row(live.at.version).await.unwrap().unwrap();
+    let decided = site.admit(&clinic.tenant, &Operation::Maintain, "scrub").await.unwrap();
+    let mut owner = vault.open_owner(&decided, row).await.unwrap();
+    put(&clinic.s3, "clinic", "record", &noise(2, 3000)).await;
+    let due = vault.due(&[], None).await.unwrap();
+    assert_eq!(vault.reclaim(&decided, &due).await.unwrap().deleted, 1);
+    let checked = vault.check(&decided, &mut owner, &live).await.unwrap();
+    assert!(matches!(checked, terroir::vault::Checked::Gone), "{checked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_is_suspended_is_skipped_not_called_damaged() {
     let kept = Kept::full().await;
     let registry = kept.world.app.site("fr").registry();
