@@ -141,9 +141,7 @@ impl Tx {
 
     /// `script`, to be given its values and then to [`Tx::run`], before this change writes anything else.
     pub(super) fn script<'q, const N: usize>(&mut self, script: &Script<N>) -> Statement<'q> {
-        let is_first = !std::mem::replace(&mut self.has_written, true);
-        let has_to_end_another = is_first && std::mem::take(&mut self.holds_kept);
-        sqlx::query(if has_to_end_another { script.after_another } else { script.statements })
+        sqlx::query(if self.begins_after_another() { script.after_another } else { script.statements })
     }
 
     /// Runs a script; answers how many rows each of its statements changed.
@@ -218,10 +216,15 @@ impl Tx {
 
     /// Begins what can be undone, before a change's first write.
     async fn save(&mut self) -> Result<(), IndexError> {
-        if !std::mem::replace(&mut self.has_written, true) && std::mem::take(&mut self.holds_kept) {
+        if self.begins_after_another() {
             self.plain("RELEASE change; SAVEPOINT change").await?;
         }
         Ok(())
+    }
+
+    /// Notes that the change under way writes; answers whether what an earlier one wrote has to be ended first.
+    fn begins_after_another(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_written, true) && std::mem::take(&mut self.holds_kept)
     }
 
     /// Keeps what the last change did.
