@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::overlay::describe_store;
-use super::{Catalogue, ClassProfile, Region};
+use super::{Authority, Catalogue, ClassProfile, Region, Store};
 
 /// Plain text in a fixed order. Compared with a committed copy, so that a move shows twice in a review.
 pub(super) fn summary(catalogue: &Catalogue) -> String {
@@ -30,7 +30,9 @@ fn describe_region(text: &mut String, region: &Region) -> std::fmt::Result {
         .map_or(String::new(), |p| format!(", controlled by {} ({})", p.name, p.seat));
     writeln!(text, "  operator {} ({}){parent}", region.operator.name, region.operator.seat)?;
     writeln!(text, "  store {}", describe_store(&region.store))?;
-    writeln!(text, "  index {}", region.index.kind())?;
+    describe_bucket(text, &region.store)?;
+    writeln!(text, "  index {}", reached(region.index.kind(), &region.index.hosts()))?;
+    writeln!(text, "  key store {}", reached(region.key_store.kind(), &region.key_store.hosts()))?;
     writeln!(text, "  keys {} ({})", region.keys.kind(), region.keys.custody().as_str())?;
     let telemetry = region.telemetry.as_ref().map_or("none".to_owned(), |sent| format!("otlp {}", sent.otlp));
     writeln!(text, "  telemetry {telemetry}")?;
@@ -58,6 +60,30 @@ fn describe_region(text: &mut String, region: &Region) -> std::fmt::Result {
         )?;
     }
     writeln!(text)
+}
+
+/// Where in a store's service the blobs lie, and what that service must say of the place.
+fn describe_bucket(text: &mut String, store: &Store) -> std::fmt::Result {
+    let (bucket, prefix, location) = match store {
+        Store::Fs(_) | Store::Memory {} => return Ok(()),
+        Store::S3(s3) => (&s3.bucket, &s3.prefix, s3.expected_location.as_deref()),
+        Store::Gcs(gcs) => (&gcs.bucket, &gcs.prefix, Some(&*gcs.expected_location)),
+    };
+    let prefix = if prefix.is_empty() { "-" } else { prefix };
+    writeln!(text, "  bucket {bucket}, prefix {prefix}, location {}", location.unwrap_or("-"))?;
+    let Store::Gcs(gcs) = store else { return Ok(()) };
+    if let Some(control) = &gcs.control_endpoint {
+        writeln!(text, "  control {control}")?;
+    }
+    for host in &gcs.token_hosts {
+        writeln!(text, "  tokens {host}")?;
+    }
+    Ok(())
+}
+
+/// A kind, and the hosts that it is reached at.
+fn reached(kind: &str, hosts: &[&Authority]) -> String {
+    hosts.iter().fold(kind.to_owned(), |text, host| format!("{text} {host}"))
 }
 
 fn describe_class(text: &mut String, class: &ClassProfile) -> std::fmt::Result {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
@@ -22,7 +23,28 @@ use super::{PATIENCE, a_minute, until};
 
 fn terroir(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_terroir"));
-    command.args(arguments).env_remove("TERROIR_LOG").stdin(Stdio::null()).output().unwrap()
+    command.args(arguments).env_remove("TERROIR_LOG");
+    output_of(command)
+}
+
+/// What a command said that is to end by itself: one that does not, as a `serve` that should have refused to start, is killed.
+fn output_of(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    let (ended, end) = mpsc::channel();
+    let waiting = thread::spawn(move || {
+        let output = child.wait_with_output().unwrap();
+        let _ = ended.send(());
+        output
+    });
+    let in_time = end.recv_timeout(PATIENCE).is_ok();
+    if !in_time {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    let output = waiting.join().unwrap();
+    assert!(in_time, "{command:?} did not end within {PATIENCE:?}: {}", said(&output));
+    output
 }
 
 fn code(output: &Output) -> i32 {
@@ -573,7 +595,7 @@ fn answering(status: &'static str) -> SocketAddr {
     use std::io::{Read, Write};
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         for socket in listener.incoming() {
             let Ok(mut socket) = socket else { return };
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -593,9 +615,9 @@ fn start_on(store: &str, variable: Option<&str>) -> Output {
     let config = installed.dir.path().join("plain.toml").display().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_terroir"));
     command.args(["serve", "--config", &config, "--region", "fr"]).env_remove("TERROIR_LOG");
-    command.env("STORE_KEY", "key").env("STORE_SECRET", "secret").stdin(Stdio::null());
+    command.env("STORE_KEY", "key").env("STORE_SECRET", "secret");
     command.envs(variable.map(|name| (name, "http://127.0.0.1:1")));
-    command.output().unwrap()
+    output_of(command)
 }
 
 #[test]
