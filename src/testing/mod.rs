@@ -1,7 +1,8 @@
 //! Feature `testing`: the whole application in the process of a test, behind its real listeners.
 //!
 //! [`TestApp`] starts regions in a folder of the caller's, with embedded stores; [`Tap`] stands in front of each region's
-//! store and index, counts what is asked of them, and makes them fail on demand. [`fuzz`] holds the bodies of the fuzz targets.
+//! store and index, counts what is asked of them, and makes them fail on demand. [`fuzz`] holds the bodies of the fuzz targets, [`signer`]
+//! the client that they and the tests of `s3` sign with.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -12,6 +13,7 @@
 mod app;
 mod counted_index;
 pub mod fuzz;
+pub mod signer;
 mod tap;
 
 pub use app::{Embedded, Setup, SharedParts, TestApp, TestTenant};

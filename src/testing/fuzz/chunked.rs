@@ -6,9 +6,10 @@ use futures_util::FutureExt as _;
 use http_body::Frame;
 use http_body_util::StreamBody;
 
-use super::client::{NOW, parse_head, region, signed, signed_chunks, signing_key, unsigned_chunks};
+use super::client::{parse_head, signed};
 use super::input::Input;
 use crate::s3::{Code, Domains, Payload, PayloadPlan, Presented, Received, Verified, decode, verify};
+use crate::testing::signer::{NOW, region, signed_chunks, signing_key, unsigned_chunks};
 
 const DATA: &[u8] = b"{\"resourceType\":\"Observation\"}\r\n0\r\n\r\nof a made-up patient";
 const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";

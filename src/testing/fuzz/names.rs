@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::client::{HOST, encode, parse_head};
+use super::client::{encode, parse_head};
 use super::input::Input;
 use crate::model::ObjectKey;
 use crate::s3::{Call, Domains, ListVersion, Position, decode};
+use crate::testing::signer::HOST;
 
 /// Keys in tokens: as long as a key can be.
 const TOKEN_CHARS_MAX: usize = 1368;

@@ -2,10 +2,11 @@
 
 use http::{HeaderValue, header};
 
-use super::client::{HOST, parse_head};
+use super::client::parse_head;
 use super::input::Input;
 use crate::model::Resolved;
 use crate::s3::{Call, Domains, decode};
+use crate::testing::signer::HOST;
 
 /// What the model says of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use http::request::Parts;
 
-use super::client::{self, NOW, parse_head};
+use super::client::parse_head;
 use crate::model::{ObjectKey, USER_METADATA_BYTES_MAX};
 use crate::s3::{Call, Domains, PayloadPlan, Presented, RECORD_BYTES_MAX, S3Error, decode, key_id, verify};
+use crate::testing::signer::{self, NOW};
 
 /// A name that must not come up in `Debug` or `Display`. Seeds have it where names of records stand.
 const MARKER: &str = "zqmarker";
@@ -12,7 +13,7 @@ const MARKER: &str = "zqmarker";
 /// Reads `data` as the head of a request, path style and virtual-host style.
 pub fn request(data: &[u8]) {
     let Some(parts) = parse_head(data) else { return };
-    for domains in [Domains::default(), Domains::new([client::HOST])] {
+    for domains in [Domains::default(), Domains::new([signer::HOST])] {
         let call = decode(&parts, &domains);
         assert!(call == decode(&parts, &domains), "two readings of one request differ");
         match &call {
@@ -76,7 +77,7 @@ fn plan(parts: &Parts, call: &Call) {
 /// At the time and in the region the request itself asks for, so that nothing but the signature stands in its way.
 fn never_believed(presented: &Presented, parts: &Parts) {
     let Ok(region) = presented.region().parse() else { return };
-    let key = client::signing_key(presented.date(), presented.region());
+    let key = signer::signing_key(presented.date(), presented.region());
     match verify(presented, &key, parts, NOW, &region) {
         Ok(_) => panic!("a signature of somebody without the secret was believed"),
         Err(error) => no_name_in(&error),

@@ -3,9 +3,10 @@
 use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
 
-use super::client::{self, NOW, UNSIGNED, parse_head, presigned, region, signed};
+use super::client::{parse_head, presigned, signed};
 use super::input::Input;
 use crate::s3::{Call, Domains, PayloadPlan, Presented, S3Error, decode, verify};
+use crate::testing::signer::{self, NOW, UNSIGNED, region};
 
 /// What is asked for, as far as it was signed.
 type Asked = (Call, Option<String>);
@@ -61,7 +62,7 @@ fn template(choice: u8) -> String {
         }
         _ => {
             let sum = [("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-mp-object-size", "5")];
-            signed("POST", &format!("/records/k?uploadId={upload}"), &client::sha256(b"<a/>"), &sum).0
+            signed("POST", &format!("/records/k?uploadId={upload}"), &signer::sha256(b"<a/>"), &sum).0
         }
     }
 }
@@ -77,7 +78,7 @@ fn asked(parts: &Parts) -> Result<Asked, S3Error> {
 
 fn is_believed(parts: &Parts) -> bool {
     let Ok(presented) = Presented::from_parts(parts) else { return false };
-    let key = client::signing_key(presented.date(), presented.region());
+    let key = signer::signing_key(presented.date(), presented.region());
     verify(&presented, &key, parts, NOW, &region()).is_ok()
 }
 

@@ -9,8 +9,8 @@ use terroir::model::ChecksumAlgorithm;
 use terroir::s3::{Code, PayloadMode, PayloadPlan, S3Error};
 
 use super::{
-    EMPTY_SHA256, TIME, code_of, decoded, frames, presigned, read, read_whole, scope, sha256, signature_of,
-    signed,
+    EMPTY_SHA256, code_of, decoded, frames, presigned, read, read_whole, sha256, signed, signed_chunks,
+    unsigned_chunks,
 };
 
 const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
@@ -28,44 +28,6 @@ fn crc32(data: &[u8]) -> String {
 
 fn md5(data: &[u8]) -> String {
     STANDARD.encode(Md5::digest(data))
-}
-
-/// Frames a body in signed chunks, as a client does; `trailer` is `name:value`.
-fn signed_chunks(seed: &str, data: &[u8], size: usize, trailer: Option<&str>) -> Vec<u8> {
-    let (mut body, mut previous) = (Vec::new(), seed.to_owned());
-    for chunk in data.chunks(size).chain([&b""[..]]) {
-        let message = format!(
-            "AWS4-HMAC-SHA256-PAYLOAD\n{TIME}\n{}\n{previous}\n{EMPTY_SHA256}\n{}",
-            scope(),
-            sha256(chunk)
-        );
-        previous = signature_of(&message);
-        body.extend_from_slice(format!("{:x};chunk-signature={previous}\r\n", chunk.len()).as_bytes());
-        if !chunk.is_empty() {
-            body.extend_from_slice(chunk);
-            body.extend_from_slice(b"\r\n");
-        }
-    }
-    if let Some(trailer) = trailer {
-        let hash = sha256(format!("{trailer}\n").as_bytes());
-        let signature =
-            signature_of(&format!("AWS4-HMAC-SHA256-TRAILER\n{TIME}\n{}\n{previous}\n{hash}", scope()));
-        body.extend_from_slice(format!("{trailer}\r\nx-amz-trailer-signature:{signature}\r\n").as_bytes());
-    }
-    body.extend_from_slice(b"\r\n");
-    body
-}
-
-/// Frames a body in unsigned chunks with a trailer.
-fn unsigned_chunks(data: &[u8], size: usize, trailer: &str) -> Vec<u8> {
-    let mut body = Vec::new();
-    for chunk in data.chunks(size) {
-        body.extend_from_slice(format!("{:X}\r\n", chunk.len()).as_bytes());
-        body.extend_from_slice(chunk);
-        body.extend_from_slice(b"\r\n");
-    }
-    body.extend_from_slice(format!("0\r\n{trailer}\r\n\r\n").as_bytes());
-    body
 }
 
 fn unsigned_request(data: &[u8], algorithm: &str) -> http::request::Parts {
