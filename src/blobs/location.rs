@@ -45,8 +45,8 @@ impl Location {
     }
 }
 
-/// Whose share of the store's places a placed operation takes.
-pub(super) fn claimant(placement: &Placement) -> Claimant {
+/// Whose share a placed operation takes: of the store's places, and of the memory in front of them.
+pub(crate) fn claimant(placement: &Placement) -> Claimant {
     Claimant::tenant(placement.tenant_code(), placement.weight())
 }
 

@@ -70,6 +70,7 @@ pub use error::{BackendAnswer, Error, ErrorKind, Verb};
 pub use fs::{FsSettings, FsStore};
 pub use gcs::{GcsCredentials, GcsSettings, GcsStore};
 pub use location::Location;
+pub(crate) use location::claimant;
 pub use memory::MemoryStore;
 pub use outbound::{
     CircuitSettings, LimitSettings, Outbound, OutboundSettings, RetrySettings, in_background,

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::blobs::claimant;
 use crate::placement::Placement;
 use crate::shares::{Claimant, Refusal, Share, ShareLimits, Shares, away};
 use crate::telemetry::{Metrics, Shared};
@@ -97,10 +98,6 @@ impl Memory {
     pub fn waiting(&self) -> u64 {
         self.shares.waiting() + self.documents.waiting()
     }
-}
-
-fn claimant(placement: &Placement) -> Claimant {
-    Claimant::tenant(placement.tenant_code(), placement.weight())
 }
 
 #[cfg(all(test, feature = "testing"))]
