@@ -16,6 +16,7 @@ pub mod cli;
 pub mod database;
 pub mod egress;
 pub mod envelope;
+pub mod identity;
 pub mod index;
 pub mod keys;
 pub mod layers;

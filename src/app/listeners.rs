@@ -14,7 +14,8 @@ use crate::shares::{ShareLimits, Shares};
 use crate::stack::{StackParts, stack};
 use crate::telemetry::{Shared, Tracing, event};
 
-use super::{Addresses, Running, Site, StartError, control, observe, store};
+use super::credentials::InUse;
+use super::{Addresses, Running, Site, StartError, control, credentials, observe};
 
 /// Connections that control and observe take: people and probes, not load.
 const SMALL_CONNECTIONS_MAX: usize = 256;
@@ -23,6 +24,8 @@ const SMALL_CONNECTIONS_MAX: usize = 256;
 pub(super) struct Told {
     pub(super) tracing: Option<Tracing>,
     pub(super) line: Option<bool>,
+    /// Who we are to the collector.
+    pub(super) collector: Option<InUse>,
 }
 
 /// Listens on all three addresses of `region`, then serves.
@@ -46,12 +49,16 @@ pub(super) async fn listen(
         );
         running.watchers.spawn(watch);
     }
-    running.watchers.spawn(store::watch(
-        Arc::clone(&site),
-        Duration::from_millis(limits.reload_check_ms),
-        running.reload.subscribe(),
-        running.stop.clone(),
-    ));
+    for in_use in site.credentials.iter().chain(&told.collector).filter(|in_use| !in_use.identity.is_fixed())
+    {
+        running.watchers.spawn(credentials::watch(
+            Arc::clone(&site),
+            in_use.clone(),
+            Duration::from_millis(limits.reload_check_ms),
+            running.reload.subscribe(),
+            running.stop.clone(),
+        ));
+    }
     let (data, data_address) = bind(region, "data", region.listen.data).await?;
     let (control, control_address) = bind(region, "control", region.listen.control).await?;
     let (observe, observe_address) = bind(region, "observe", region.listen.observe).await?;

@@ -2,6 +2,7 @@
 
 mod canaries;
 mod control;
+mod credentials;
 mod housekeeping;
 mod inspect;
 mod listeners;
@@ -204,10 +205,11 @@ pub async fn build(
             report.deleted_kept_s,
         );
         let site = Arc::new(site);
-        let collector = telemetry::start(&site, &settings.limits, settings.telemetry)?;
+        let (collector, in_use) = telemetry::start(&site, &settings.limits, settings.telemetry)?.unzip();
         let told = listeners::Told {
             tracing: collector.as_ref().map(|collector| collector.tracing().clone()),
             line: telemetry::line(settings.telemetry),
+            collector: in_use,
         };
         running.collectors.extend(collector);
         let addresses =
@@ -231,7 +233,7 @@ impl Running {
         &self.sites
     }
 
-    /// Has certificates, keys and store credentials read again, whether their files changed or not. Returns at once; what
+    /// Has certificates, keys and credentials read again, whether their files changed or not. Returns at once; what
     /// cannot be used is logged, counted, and the one before stays.
     pub fn reload(&self) {
         self.reload.send_modify(|asked| *asked += 1);

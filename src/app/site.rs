@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::audit::{AuditError, AuditKeys, Decision, Log, Options, Recorded, Source, Verdict};
-use crate::blobs::{BlobStore, ProbeError, ProbeReport, S3Identity, S3Store, probe};
+use crate::blobs::{BlobStore, ProbeError, ProbeReport, S3Store, probe};
 use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
 use crate::database::{Address, AddressError};
+use crate::identity::Identity;
 use crate::index::{Index, IndexError, Opening, PostgresIndex, PostgresOptions, SqliteIndex, SqliteOptions};
 use crate::keys::{
     KekSpec, KeyStore, KeysError, LocalFileKms, MeteredKms, PostgresKeyStore, Ring, RingParts, RingSettings,
@@ -18,12 +19,13 @@ use crate::model::{
     Unclassified, Weight,
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
-use crate::settings::{Limits, RegionSettings, Scrub, SecretError, read_secret};
-use crate::telemetry::{Metrics, event};
+use crate::settings::{Limits, RegionSettings, Scrub, SecretError};
+use crate::telemetry::{CollectorError, Metrics, event};
 use crate::tenants::{Accepts, Directory, DirectorySettings, Registry, TenantsError, Watch};
 use crate::vault::{Classes, Memory, MemoryLimits, Treatment, Vault, VaultError, VaultParts, VaultSettings};
 
 use super::canaries::{self, CanaryError, read_canaries};
+use super::credentials::{self, InUse};
 use super::{Between, store};
 
 /// Purposes of the audit log's keys. They come from the first epoch for ever: a chain must verify across rotations.
@@ -67,7 +69,8 @@ pub struct Site {
     pub(super) parts: SiteParts,
     pub(super) store: Arc<dyn BlobStore>,
     s3: Option<Arc<S3Store>>,
-    pub(super) store_identity: Option<S3Identity>,
+    /// Who we are to its store and its databases.
+    pub(super) credentials: Vec<InUse>,
     pub(super) index: Arc<dyn Index>,
     pub(super) ring: Ring,
     pub(super) log: Log,
@@ -93,9 +96,6 @@ pub enum SiteError {
     /// A secret that a setting refers to.
     #[error("a secret of the region cannot be read")]
     Secret(#[from] SecretError),
-    /// The store's credentials could be read once and then not again.
-    #[error("the store's credentials change while they are read")]
-    SecretsChanging,
     /// The store.
     #[error("the store does not open")]
     Store(#[from] crate::blobs::Error),
@@ -108,6 +108,9 @@ pub enum SiteError {
     /// Root keys in files.
     #[error("the root keys do not open")]
     RootFile(#[from] RootFileError),
+    /// What is sent to the collector with every export.
+    #[error("the collector's headers cannot be used")]
+    Collector(#[from] CollectorError),
     /// The URL of a database.
     #[error("the connection URL of the {what} may not be used")]
     Address {
@@ -175,12 +178,14 @@ impl Site {
         make_private(&parts.settings.state_dir)?;
         let budget = i64::try_from(memory_bytes(&parts)).unwrap_or(i64::MAX);
         parts.metrics.memory_limit_bytes().set(budget);
-        let ring = open_ring(&parts).await?;
+        let mut credentials = Vec::new();
+        let ring = open_ring(&parts, &mut credentials).await?;
         canaries::write(&parts.settings.state_dir, ring.canary());
         let keys = audit_keys(&ring).await?;
-        let mut index = open_index(&parts).await?;
+        let mut index = open_index(&parts, &mut credentials).await?;
         let log = open_log(&parts, keys).await?;
-        let store::Opened { mut store, s3, identity: store_identity } = store::open(&parts).await?;
+        let store::Opened { mut store, s3, identity } = store::open(&parts).await?;
+        credentials.extend(identity.map(|identity| InUse { by: "store", identity }));
         if let Some(between) = &parts.between {
             index = between.index(&parts.region.id, index);
             store = between.store(&parts.region.id, store);
@@ -226,7 +231,7 @@ impl Site {
             parts,
             store,
             s3,
-            store_identity,
+            credentials,
             index,
             ring,
             log,
@@ -405,7 +410,7 @@ impl Site {
 
 /// Where a region's audit log is, and the keys it verifies under, without opening it for writing.
 pub async fn audit_trail(parts: &SiteParts) -> Result<(PathBuf, AuditKeys), SiteError> {
-    let ring = open_ring(parts).await?;
+    let ring = open_ring(parts, &mut Vec::new()).await?;
     Ok((under(&parts.settings.state_dir, &parts.region.audit.directory), audit_keys(&ring).await?))
 }
 
@@ -432,7 +437,7 @@ fn operator(region: &RegionId, clock: &dyn Clock, entropy: &dyn Entropy) -> Resu
     })
 }
 
-async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
+async fn open_ring(parts: &SiteParts, credentials: &mut Vec<InUse>) -> Result<Ring, SiteError> {
     let catalogue::Keys::LocalFile(roots) = &parts.region.keys;
     let directory = under(&parts.settings.state_dir, &roots.path);
     // The wrapped keys lie beside the roots' folder, in a file of their own: its backups are others than the index's.
@@ -444,7 +449,8 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     let store: Arc<dyn KeyStore> = match &parts.region.key_store {
         catalogue::KeyStore::File => Arc::new(SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?),
         catalogue::KeyStore::Postgres(database) => {
-            let address = address(database, "key store")?;
+            let address = credentials::postgres(database, "key store")?;
+            credentials.push(InUse { by: "key store", identity: Arc::new(address.clone()) });
             Arc::new(PostgresKeyStore::open(address, parts.clock.as_ref()).await?)
         }
     };
@@ -462,27 +468,20 @@ async fn open_ring(parts: &SiteParts) -> Result<Ring, SiteError> {
     Ok(Ring::open(ring_parts, settings, &foreign).await?)
 }
 
-/// The connection URL that a secret holds, if it leads where the region file says.
-fn address(database: &catalogue::Postgres, what: &'static str) -> Result<Address, SiteError> {
-    let url = read_secret(&database.url)?;
-    let wrong = |source| SiteError::Address { what, source };
-    let address = Address::parse(&url).map_err(wrong)?;
-    let (host, port) = (database.host.host(), database.host.port());
-    let declared = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    address.must_lead_to(&declared).map_err(wrong)?;
-    Ok(address)
-}
-
-async fn open_index(parts: &SiteParts) -> Result<Arc<dyn Index>, SiteError> {
+async fn open_index(parts: &SiteParts, credentials: &mut Vec<InUse>) -> Result<Arc<dyn Index>, SiteError> {
     match &parts.region.index {
         catalogue::Index::Sqlite(local) => {
             open_sqlite(parts, under(&parts.settings.state_dir, &local.path)).await
         }
-        catalogue::Index::Postgres(database) => open_postgres(parts, address(database, "index")?).await,
+        catalogue::Index::Postgres(database) => {
+            let address = credentials::postgres(database, "index")?;
+            credentials.push(InUse { by: "index", identity: Arc::new(address.clone()) });
+            open_postgres(parts, address).await
+        }
     }
 }
 
-async fn open_postgres(parts: &SiteParts, address: Address) -> Result<Arc<dyn Index>, SiteError> {
+async fn open_postgres(parts: &SiteParts, address: Identity<Address>) -> Result<Arc<dyn Index>, SiteError> {
     let limits = &parts.limits;
     let (region, environment) = (parts.region.id.clone(), parts.environment.clone());
     let mut options = PostgresOptions::new(address, region, environment, Opening::CreateIfMissing);
@@ -554,26 +553,4 @@ pub(super) fn make_private(path: &Path) -> Result<(), SiteError> {
         .mode(0o700)
         .create(path)
         .map_err(|source| SiteError::Folder { path: path.to_owned(), source })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::SecretRef;
-
-    #[test]
-    fn a_database_that_the_regions_file_does_not_name_is_not_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let secret = folder.path().join("url");
-        std::fs::write(&secret, "postgres://terroir:secret@127.0.0.1:5432/terroir").unwrap();
-        let declared = |host: &str| catalogue::Postgres {
-            host: host.parse().unwrap(),
-            url: SecretRef::File(secret.clone()),
-        };
-        assert!(address(&declared("127.0.0.1:5432"), "index").is_ok());
-        for elsewhere in ["127.0.0.1:5433", "127.0.0.2:5432", "db.example:5432"] {
-            let refused = address(&declared(elsewhere), "index");
-            assert!(matches!(refused, Err(SiteError::Address { what: "index", .. })), "{elsewhere}");
-        }
-    }
 }

@@ -3,31 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::settings::{Limits, RequestLog, Telemetry, read_secret};
+use crate::settings::{Limits, RequestLog, Telemetry};
 use crate::telemetry::{Collector, CollectorSettings};
 
+use super::credentials::{self, InUse};
 use super::site::under;
 use super::{Site, StartError};
 
-/// Starts the region's exports; `None` if its file names no collector: then nothing is sent.
+/// Starts the region's exports, and who they are made as; `None` if its file names no collector: then nothing is sent.
 pub(super) fn start(
     site: &Arc<Site>,
     limits: &Limits,
     telemetry: Telemetry,
-) -> Result<Option<Collector>, StartError> {
+) -> Result<Option<(Collector, InUse)>, StartError> {
     let Some(to) = &site.region().telemetry else { return Ok(None) };
     let region = site.region().id.clone();
-    let headers = to.headers.iter().map(|(name, reference)| Ok((name.clone(), read_secret(reference)?)));
-    let headers = headers.collect::<Result<_, _>>();
-    let headers = headers.map_err(|source: crate::settings::SecretError| StartError::Site {
-        region: region.clone(),
-        source: Box::new(source.into()),
-    })?;
+    let headers = credentials::collector(&to.headers)
+        .map_err(|source| StartError::Site { region: region.clone(), source: Box::new(source) })?;
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let settings = CollectorSettings {
         endpoint: to.otlp.to_string(),
         ca_file: to.ca_file.as_ref().map(|file| under(&site.parts.settings.state_dir, file)),
-        headers,
+        headers: headers.clone(),
         region: region.clone(),
         environment: site.environment().clone(),
         traced_per_million: u32::try_from(limits.telemetry_traced_per_million).unwrap_or(u32::MAX),
@@ -47,7 +44,8 @@ pub(super) fn start(
         Arc::clone(site.clock()),
         Arc::clone(&site.parts.entropy),
     );
-    collector.map(Some).map_err(|source| StartError::Collector { region, source: Box::new(source) })
+    let collector = collector.map_err(|source| StartError::Collector { region, source: Box::new(source) })?;
+    Ok(Some((collector, InUse { by: "collector", identity: Arc::new(headers) })))
 }
 
 /// The level of a request's line, as the stack takes it.

@@ -78,7 +78,7 @@ pub use outbound::{
 };
 pub use probe::{Lie, Observation, ProbeError, ProbeReport, Whereabouts, probe, whereabouts};
 pub use reidentified::Reidentified;
-pub use s3::{Reread, RereadError, S3Credentials, S3Identity, S3Quirks, S3Settings, S3Store};
+pub use s3::{S3Credentials, S3Quirks, S3Settings, S3Store};
 pub use store::{BlobInfo, BlobStore, Cursor, Description, Page, StoreKind};
 
 /// The largest blob in bytes. Twice the plaintext a version is cut into (8 MiB), so that the setting may grow and the

@@ -4,25 +4,27 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::envelope::Sealed;
+use crate::identity::Rotating;
 use crate::placement::Placement;
 
-use super::{BlobInfo, BlobStore, Cursor, Description, Error, ErrorKind, Location, Page, S3Identity};
+use super::{BlobInfo, BlobStore, Cursor, Description, Error, ErrorKind, Location, Page};
 
 /// A store that repeats, once, what was refused while its credentials were being replaced.
 #[derive(Debug)]
 pub struct Reidentified<S> {
     inner: S,
-    identity: S3Identity,
+    identity: Arc<dyn Rotating>,
 }
 
 impl<S: BlobStore> Reidentified<S> {
-    /// Wraps `inner`, whose requests are signed as `identity`.
-    pub const fn new(inner: S, identity: S3Identity) -> Self {
+    /// Wraps `inner`, whose requests are made as `identity`.
+    pub const fn new(inner: S, identity: Arc<dyn Rotating>) -> Self {
         Self { inner, identity }
     }
 
@@ -30,9 +32,9 @@ impl<S: BlobStore> Reidentified<S> {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let used = self.identity.current();
+        let used = self.identity.changes();
         match call().await {
-            Err(error) if error.kind() == ErrorKind::Denied && self.identity.refused(&used).await => {
+            Err(error) if error.kind() == ErrorKind::Denied && self.identity.refused(used).await => {
                 call().await
             }
             done => done,

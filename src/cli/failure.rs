@@ -103,10 +103,10 @@ impl From<SiteError> for Failure {
             SiteError::Folder { .. } => IO,
             SiteError::Store(store) => of_store(store.kind()),
             SiteError::Probe(probe) => of_probe(probe),
-            SiteError::SecretsChanging => TEMPORARY,
             SiteError::Entropy(_) => OS,
             SiteError::Secret(_)
             | SiteError::Address { .. }
+            | SiteError::Collector(_)
             | SiteError::Refused(_)
             | SiteError::Canaries(_)
             | SiteError::Keys(KeysError::Canary(_)) => CONFIG,

@@ -35,6 +35,8 @@ const PORT: u16 = 5432;
 /// A connection URL that may be used. Its `Debug` shows where it leads, never who connects nor with what.
 #[derive(Clone)]
 pub struct Address {
+    /// Whole, to tell whether another is another.
+    url: Secret<String>,
     options: PgConnectOptions,
     place: String,
 }
@@ -94,10 +96,10 @@ impl Address {
         let whole = Secret::new(format!("{text}{no_password}"));
         let options =
             PgConnectOptions::from_str(whole.expose()).map_err(|_| AddressError::Rule("be a URL"))?;
-        Self::checked(options)
+        Self::checked(url.clone(), options)
     }
 
-    fn checked(options: PgConnectOptions) -> Result<Self, AddressError> {
+    fn checked(url: Secret<String>, options: PgConnectOptions) -> Result<Self, AddressError> {
         let host = options.get_host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let is_here = options.get_socket().is_some()
             || host == "localhost"
@@ -111,7 +113,7 @@ impl Address {
             None => format!("{host}:{}", options.get_port()),
         };
         // Slow statements are ours to report; the library would log their text.
-        Ok(Self { options: options.application_name("terroir").disable_statement_logging(), place })
+        Ok(Self { url, options: options.application_name("terroir").disable_statement_logging(), place })
     }
 
     /// Whether it leads where `declared` (a host, or host and port; 5432 if there is none) says.
@@ -124,6 +126,12 @@ impl Address {
 
     pub(super) const fn options(&self) -> &PgConnectOptions {
         &self.options
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url
     }
 }
 

@@ -76,6 +76,11 @@ impl Fault {
         }
     }
 
+    /// Whether the server does not take us for who we say we are (class 28, invalid authorization).
+    pub(super) fn refuses_us(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code.starts_with("28"))
+    }
+
     /// Whether the connection is of no further use.
     pub(super) fn ends_connection(&self, error: &sqlx::Error) -> bool {
         let is_fatal = match error {

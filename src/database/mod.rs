@@ -3,7 +3,7 @@
 //! Nothing here knows what is stored. What a caller meets:
 //!  - [`Address`]: a connection URL that passed its checks: TLS unless it leads to this machine, nothing taken from the
 //!    environment or a password file, no parameter that we do not know.
-//!  - [`Pool`]: a bounded number of connections. Every one proved, when it was made, that the server keeps what it
+//!  - [`Pool`]: a bounded number of connections, made as the address says by then. Every one proved, when it was made, that the server keeps what it
 //!    acknowledges ([`DEMANDS`]) and that it is still the database that was opened.
 //!  - [`Fault`]: what went wrong, sorted by what a caller may conclude: nothing happened, try again, nobody knows.
 //!  - [`migrate`]: one replica at a time changes the schema, under the lock of one row.

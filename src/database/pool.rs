@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Address, DemandError, Fault, demands};
+use crate::identity::{Identity, Rotating};
 
 /// A statement with its values.
 pub type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -53,10 +54,16 @@ impl PoolSettings {
 #[derive(Clone, Debug)]
 pub struct Pool(Arc<Shared>);
 
+/// A connection that waits, made when the address had changed so often.
+struct Idle {
+    conn: PgConnection,
+    changes: u64,
+}
+
 struct Shared {
-    address: Address,
+    address: Identity<Address>,
     settings: PoolSettings,
-    idle: Mutex<Vec<PgConnection>>,
+    idle: Mutex<Vec<Idle>>,
     permits: Arc<Semaphore>,
     /// A question and the one answer that this database gives: a connection that leads elsewhere is refused.
     identity: OnceLock<(&'static str, String)>,
@@ -64,8 +71,9 @@ struct Shared {
 }
 
 impl Pool {
-    /// Connects to nothing yet.
-    pub fn new(address: Address, settings: PoolSettings) -> Self {
+    /// Connects to nothing yet. Connections are made as `address` says at that moment; those made as it said before are closed
+    /// when they come back.
+    pub fn new(address: Identity<Address>, settings: PoolSettings) -> Self {
         Self(Arc::new(Shared {
             address,
             settings,
@@ -89,14 +97,15 @@ impl Pool {
             Ok(Err(_)) => return Err(Fault::Closed),
             Err(_) => return Err(Fault::Overloaded("no connection to the database was free in time")),
         };
-        let idle = lock(&self.0.idle).pop();
+        let idle = self.0.take_idle();
         let is_new = idle.is_none();
-        let conn = match idle {
-            Some(conn) => conn,
+        let Idle { conn, changes } = match idle {
+            Some(idle) => idle,
             None => self.0.connect().await?,
         };
         Ok(Lease {
             conn: Some(conn),
+            changes,
             shared: Arc::clone(&self.0),
             is_sound: true,
             in_transaction: false,
@@ -108,7 +117,7 @@ impl Pool {
 
     /// Makes one connection and says why the database may not be used, if it may not.
     pub async fn check_demands(&self) -> Result<Result<(), DemandError>, Fault> {
-        let mut conn = self.0.open().await?;
+        let Idle { mut conn, .. } = self.0.open().await?;
         let row = self.0.ask(&mut conn, demands::question()).await?;
         _ = conn.close().await;
         Ok(demands::check(&row))
@@ -125,7 +134,7 @@ impl Pool {
         _ = tokio::time::timeout(self.0.answer_wait(), self.0.permits.acquire_many(all)).await;
         self.0.permits.close();
         let idle = std::mem::take(&mut *lock(&self.0.idle));
-        for conn in idle {
+        for Idle { conn, .. } in idle {
             _ = tokio::time::timeout(self.0.answer_wait(), conn.close()).await;
         }
     }
@@ -136,11 +145,31 @@ impl Shared {
         Duration::from_millis(self.settings.statement_ms_max) + ANSWER_MARGIN
     }
 
-    /// A connection with our session's settings.
-    async fn open(&self) -> Result<PgConnection, Fault> {
+    /// A connection that waits, if there is one that was made as the address says now.
+    fn take_idle(&self) -> Option<Idle> {
+        let mut idle = lock(&self.idle);
+        let changes = self.address.changes();
+        idle.retain(|idle| idle.changes == changes);
+        idle.pop()
+    }
+
+    /// A connection with our session's settings. Who is refused as we are known here may be known otherwise by now.
+    async fn open(&self) -> Result<Idle, Fault> {
+        let changes = self.address.changes();
+        match self.open_once().await {
+            Err(fault) if fault.refuses_us() && self.address.refused(changes).await => {
+                let changes = self.address.changes();
+                self.open_once().await.map(|conn| Idle { conn, changes })
+            }
+            opened => opened.map(|conn| Idle { conn, changes }),
+        }
+    }
+
+    async fn open_once(&self) -> Result<PgConnection, Fault> {
+        let address = self.address.current();
         let wait = Duration::from_millis(self.settings.connect_ms_max);
         let opening = async {
-            let mut conn = self.address.options().connect().await?;
+            let mut conn = address.options().connect().await?;
             sqlx::raw_sql(AssertSqlSafe(self.session())).execute(&mut conn).await?;
             Ok::<_, sqlx::Error>(conn)
         };
@@ -155,17 +184,18 @@ impl Shared {
     }
 
     /// A connection that may be used: it promises what it must and is the database that was opened.
-    async fn connect(&self) -> Result<PgConnection, Fault> {
-        let mut conn = self.open().await?;
-        let row = self.ask(&mut conn, demands::question()).await?;
+    async fn connect(&self) -> Result<Idle, Fault> {
+        let mut made = self.open().await?;
+        let conn = &mut made.conn;
+        let row = self.ask(conn, demands::question()).await?;
         demands::check(&row).map_err(|error| Fault::Unreachable(error.to_string()))?;
         if let Some((question, answer)) = self.identity.get() {
-            let row = self.ask(&mut conn, (*question).to_owned()).await?;
+            let row = self.ask(conn, (*question).to_owned()).await?;
             if row.try_get::<String, _>(0).ok().as_ref() != Some(answer) {
                 return Err(Fault::Unreachable(String::from("another database answers at the same place")));
             }
         }
-        Ok(conn)
+        Ok(made)
     }
 
     async fn ask(&self, conn: &mut PgConnection, question: String) -> Result<PgRow, Fault> {
@@ -195,6 +225,7 @@ impl Shared {
 /// A connection, for as long as somebody holds it.
 pub struct Lease {
     conn: Option<PgConnection>,
+    changes: u64,
     shared: Arc<Shared>,
     is_sound: bool,
     in_transaction: bool,
@@ -292,7 +323,7 @@ impl Drop for Lease {
             && !self.in_transaction
             && !self.shared.permits.is_closed()
         {
-            lock(&self.shared.idle).push(conn);
+            lock(&self.shared.idle).push(Idle { conn, changes: self.changes });
         }
     }
 }
@@ -314,7 +345,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
-            .field("address", &self.address)
+            .field("address", &self.address.current())
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

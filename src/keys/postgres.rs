@@ -15,6 +15,7 @@ use super::{Canary, KekRecord, KekState, KeyStore, RootRef, StoreError, Wrapped}
 use crate::database::{
     self, Address, Fault, Lease, Migration, Pool, PoolSettings, SchemaError, SchemaPlan, Statement,
 };
+use crate::identity::Identity;
 use crate::model::{ClassCode, Clock, KekId, TenantCode, Timestamp};
 
 /// The schema that holds the key store's tables.
@@ -88,9 +89,9 @@ pub struct PostgresKeyStore {
 
 impl PostgresKeyStore {
     /// Connects, checks what the server promises, makes or migrates the schema.
-    pub async fn open(address: Address, clock: &dyn Clock) -> Result<Self, StoreError> {
+    pub async fn open(address: impl Into<Identity<Address>>, clock: &dyn Clock) -> Result<Self, StoreError> {
         let settings = PoolSettings { connections_max: CONNECTIONS_MAX, ..PoolSettings::new(KEYS_SCHEMA) };
-        let pool = Pool::new(address, settings);
+        let pool = Pool::new(address.into(), settings);
         pool.check_demands().await.map_err(failed)??;
         let plan = SchemaPlan { schema: KEYS_SCHEMA, migrations: &MIGRATIONS, witness: "kek" };
         let mut lease = pool.lease().await.map_err(failed)?;

@@ -198,14 +198,14 @@ pub fn certificate_kept(file: &Path, error: &dyn std::error::Error) {
     error!(event = "certificate_kept", file = %file.display(), error = chain(error));
 }
 
-/// The store's credentials were replaced while serving.
-pub fn credentials_reloaded(region: &RegionId) {
-    info!(event = "credentials_reloaded", %region);
+/// Credentials of the store, the index or the key store were replaced while serving.
+pub fn credentials_reloaded(region: &RegionId, by: &'static str) {
+    info!(event = "credentials_reloaded", %region, by);
 }
 
-/// New credentials of the store cannot be read; the ones before stay.
-pub fn credentials_kept(region: &RegionId, error: &dyn std::error::Error) {
-    error!(event = "credentials_kept", %region, error = chain(error));
+/// New credentials of the store, the index or the key store cannot be read, or may not be used; the ones before stay.
+pub fn credentials_kept(region: &RegionId, by: &'static str, error: &dyn std::error::Error) {
+    error!(event = "credentials_kept", %region, by, error = chain(error));
 }
 
 /// The drain began.

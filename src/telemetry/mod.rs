@@ -18,7 +18,7 @@ mod trace;
 mod tracer;
 mod values;
 
-pub use collector::{Collector, CollectorError, CollectorSettings, Refresh};
+pub use collector::{Collector, CollectorError, CollectorHeaders, CollectorSettings, Refresh};
 pub use labels::{ExportOutcome, Method, Signal, SpanFate, Status};
 pub use logging::{FILTER_VARIABLE, LogFormat, LoggingError, filter, init_logging};
 pub use metrics::{Counter, Gauge, Histogram, Metrics};

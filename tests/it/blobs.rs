@@ -9,6 +9,7 @@ mod gcs_app;
 mod gcs_credentials;
 mod gcs_double;
 mod gcs_faults;
+mod gcs_rotation;
 mod outbound;
 mod outbound_circuit;
 mod puppet;

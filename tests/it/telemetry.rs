@@ -354,6 +354,36 @@ async fn exports_go_over_tls_with_the_header_that_a_reference_names() {
     assert!(!format!("{app:?}").contains("hunter2"), "a credential in Debug");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_for_the_collector_that_was_replaced_is_sent_with_the_next_export_and_a_broken_one_is_not() {
+    let secrets = TempDir::new().unwrap();
+    let token = secrets.path().join("token");
+    let write = |value: &str| {
+        let fresh = secrets.path().join("fresh");
+        std::fs::write(&fresh, value).unwrap();
+        std::fs::rename(&fresh, &token).unwrap();
+    };
+    write("Bearer one");
+    let receiver = Receiver::start(Mode::Take).await;
+    let mut setup = sending(&[("fr", receiver.url())]);
+    setup.limits.reload_check_ms = 20;
+    setup.collector_headers =
+        BTreeMap::from([("authorization".to_owned(), format!("file:{}", token.display()).parse().unwrap())]);
+    let dir = TempDir::new().unwrap();
+    let app = TestApp::start(dir.path(), &setup).await;
+    let counts = |name: &str| app.site("fr").metrics().expose().lines().any(|line| line == name);
+    let sent =
+        |value: &'static str| receiver.got(|got| got.authorizations.contains(value).then_some(got.requests));
+    until("the header of the start", || sent("Bearer one")).await;
+    write("Bearer \u{1}hunter2");
+    until("a refusal", || counts("terroir_credential_reloads_failed_total 1").then_some(())).await;
+    write("Bearer two");
+    until("the new header", || sent("Bearer two")).await;
+    until("a count", || counts("terroir_credential_reloads_total 1").then_some(())).await;
+    receiver.got(|got| assert_eq!(got.authorizations.len(), 2, "{:?}", got.authorizations));
+    sound(&receiver);
+}
+
 #[test]
 fn otel_variables_move_nothing_and_add_nothing() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

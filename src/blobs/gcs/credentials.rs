@@ -1,9 +1,10 @@
-//! Who we are to Google: one of four kinds, each named in the region's file. Nothing is discovered.
+//! Who we are to Google: one of four kinds, each named in the region's file. Nothing is discovered. A file is read again
+//! while the store is in use, and checked like the first time.
 //!
 //! What a credentials file may make the client do is narrowed first: only known fields are handed on, addresses are held
 //! against the region's token hosts, and sources that run a program or read the environment are refused.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use google_cloud_auth::credentials::{
     CacheableResource, Credentials, CredentialsProvider, anonymous, external_account, mds, service_account,
@@ -14,6 +15,7 @@ use http::{Extensions, HeaderMap};
 use serde_json::{Map, Value};
 use tokio::time::{Duration, Instant};
 
+use crate::identity::{Identity, Source};
 use crate::model::Secret;
 
 use super::egress::{EgressRefusal, TokenHosts};
@@ -28,7 +30,7 @@ const UNIVERSE: &str = "googleapis.com";
 const RENEW_AFTER: Duration = Duration::from_secs(10);
 
 /// Who we are to Google Cloud Storage. Resolved by the caller: this driver looks for credentials nowhere.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GcsCredentials {
     /// A service account's key, as the JSON that the console gives out. Tokens are signed here; no host is asked for one.
     ServiceAccount(Secret<String>),
@@ -66,8 +68,65 @@ pub(super) enum CredentialsRefusal {
     Unusable,
 }
 
+/// What a file held, and what the client makes of it.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    from: GcsCredentials,
+    made: Credentials,
+}
+
+/// What is made of a file that did not change has not changed either: it holds a token.
+impl PartialEq for Access {
+    fn eq(&self, other: &Self) -> bool {
+        self.from == other.from
+    }
+}
+
+/// The files as they are read, each checked before it counts.
+pub(super) fn checked(
+    source: Source<GcsCredentials>,
+    token_hosts: TokenHosts,
+    store_is_loopback: bool,
+) -> Source<Access> {
+    let (token_hosts, last) = (Arc::new(token_hosts), Arc::new(Mutex::new(None::<Access>)));
+    source.then(move |from| {
+        let (token_hosts, last) = (Arc::clone(&token_hosts), Arc::clone(&last));
+        async move {
+            let known = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(known) = known.filter(|known| known.from == from) {
+                return Ok(known);
+            }
+            let made = resolve(&from, &token_hosts, store_is_loopback).await?;
+            let access = Access { from, made };
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(access.clone());
+            Ok(access)
+        }
+    })
+}
+
+/// What the client asks for its headers: whoever we are at that moment.
+pub(super) fn current(identity: Identity<Access>) -> Credentials {
+    Current(identity).into()
+}
+
+#[derive(Debug)]
+struct Current(Identity<Access>);
+
+impl CredentialsProvider for Current {
+    async fn headers(
+        &self,
+        extensions: Extensions,
+    ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+        self.0.current().made.headers(extensions).await
+    }
+
+    async fn universe_domain(&self) -> Option<String> {
+        Some(UNIVERSE.to_owned())
+    }
+}
+
 /// Credentials for the client, checked.
-pub(super) async fn resolve(
+async fn resolve(
     from: &GcsCredentials,
     token_hosts: &TokenHosts,
     store_is_loopback: bool,

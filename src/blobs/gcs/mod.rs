@@ -10,6 +10,7 @@ mod failure;
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,9 +25,11 @@ use google_cloud_storage::read_resume_policy::NeverResume;
 use tokio::time::timeout;
 
 use crate::envelope::Sealed;
+use crate::identity::{Identity, Rotating, Source};
 use crate::model::RegionId;
 use crate::placement::Placement;
 
+use self::credentials::Access;
 pub use self::credentials::GcsCredentials;
 use self::egress::{Endpoints, TokenHosts, refuse_variables};
 use self::failure::{Trouble, error_of};
@@ -63,7 +66,7 @@ pub struct GcsSettings {
     /// What every name starts with: empty, or `[A-Za-z0-9._-]` in parts that each end in one `/`.
     pub prefix: String,
     /// Who we are.
-    pub credentials: GcsCredentials,
+    pub credentials: Source<GcsCredentials>,
     /// The hosts that may be asked for tokens, `host` or `host:port`; none for a service account or nobody, one for the
     /// metadata server.
     pub token_hosts: Vec<String>,
@@ -77,6 +80,7 @@ pub struct GcsSettings {
 pub struct GcsStore {
     bodies: Storage,
     control: StorageControl,
+    identity: Identity<Access>,
     /// `projects/_/buckets/…`
     bucket: String,
     prefix: String,
@@ -100,9 +104,9 @@ impl GcsStore {
             return Err(Error::new(Verb::Open, ErrorKind::Misconfigured));
         }
         let token_hosts = TokenHosts(settings.token_hosts);
-        let credentials = credentials::resolve(&settings.credentials, &token_hosts, endpoints.are_loopback())
-            .await
-            .map_err(misconfigured)?;
+        let source = credentials::checked(settings.credentials, token_hosts, endpoints.are_loopback());
+        let identity = Identity::open(source).await.map_err(misconfigured)?;
+        let credentials = credentials::current(identity.clone());
         let bodies = Storage::builder()
             .with_endpoint(endpoints.bodies.url())
             .with_credentials(credentials.clone())
@@ -120,6 +124,7 @@ impl GcsStore {
         Ok(Self {
             bodies: bodies.await.map_err(|_| unusable())?,
             control: control.await.map_err(|_| unusable())?,
+            identity,
             bucket: format!("projects/_/buckets/{}", settings.bucket),
             prefix: settings.prefix,
             attempt_max: Duration::from_millis(settings.attempt_ms),
@@ -133,6 +138,11 @@ impl GcsStore {
                 deleted_kept_s: None,
             },
         })
+    }
+
+    /// Who we are to the service, so that somebody has it read again.
+    pub fn identity(&self) -> Arc<dyn Rotating> {
+        Arc::new(self.identity.clone())
     }
 
     fn name(&self, at: &Location, verb: Verb) -> Result<String, Error> {

@@ -30,12 +30,13 @@ use tokio::time::timeout;
 
 use crate::egress::Endpoint;
 use crate::envelope::Sealed;
+use crate::identity::Identity;
 use crate::model::RegionId;
 use crate::placement::Placement;
 
 use self::egress::Egress;
 use self::failure::error_of;
-pub use self::identity::{Reread, RereadError, S3Credentials, S3Identity};
+pub use self::identity::S3Credentials;
 pub use self::quirks::S3Quirks;
 use super::error::{at_home, same_region};
 use super::location::id_of;
@@ -61,7 +62,7 @@ pub struct S3Settings {
     /// Whether the bucket is in the path (`true`) or in the host.
     pub path_style: bool,
     /// Who we are.
-    pub credentials: S3Identity,
+    pub credentials: Identity<S3Credentials>,
     /// A file of PEM certificates to trust *instead of* the system's.
     pub ca_file: Option<PathBuf>,
     /// In what the store departs from S3, as its region's file declares.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::{Incarnation, IndexError};
 use crate::database::{Address, Migration, PoolSettings};
+use crate::identity::Identity;
 use crate::model::{Clock, Entropy, Environment, RegionId};
 use crate::telemetry::Metrics;
 use run::Inner;
@@ -30,8 +31,8 @@ pub const INDEX_SCHEMA: &str = "terroir_index";
 /// How to open a [`PostgresIndex`].
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// Where the database is.
-    pub address: Address,
+    /// Where the database is, and who we are to it.
+    pub address: Identity<Address>,
     /// The region it must belong to.
     pub region: RegionId,
     /// The environment it must belong to.
@@ -57,9 +58,14 @@ pub struct PostgresOptions {
 impl PostgresOptions {
     /// The usual numbers: those of [`PoolSettings::new`], 24 h until a replaced blob may be deleted, 1,000 buckets and 10,000 open
     /// uploads a tenant, 64 attempts (of writers who race for one key, one wins each round).
-    pub fn new(address: Address, region: RegionId, environment: Environment, opening: Opening) -> Self {
+    pub fn new(
+        address: impl Into<Identity<Address>>,
+        region: RegionId,
+        environment: Environment,
+        opening: Opening,
+    ) -> Self {
         Self {
-            address,
+            address: address.into(),
             region,
             environment,
             opening,

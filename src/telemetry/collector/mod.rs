@@ -8,10 +8,12 @@ mod convert;
 mod queue;
 mod sender;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
@@ -22,10 +24,35 @@ use super::names::{SCOPE, resource};
 use super::tracer::Tracing;
 use super::{Metrics, SpanFate};
 use crate::egress::EndpointError;
+use crate::identity::Identity;
 use crate::model::{Clock, Entropy, EntropyError, Environment, RegionId, Secret};
 
 use queue::Spans;
 use sender::Sender;
+
+/// Headers of every export beside its own: who we are to the collector. Their `Debug` says how many there are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CollectorHeaders(HeaderMap);
+
+impl CollectorHeaders {
+    /// Checks names and values; [`CollectorError::Header`] if HTTP does not admit one.
+    pub fn new(headers: impl IntoIterator<Item = (String, Secret<String>)>) -> Result<Self, CollectorError> {
+        let mut checked = HeaderMap::new();
+        for (name, value) in headers {
+            let name = HeaderName::try_from(name).map_err(|_| CollectorError::Header)?;
+            let mut value = HeaderValue::try_from(value.expose()).map_err(|_| CollectorError::Header)?;
+            value.set_sensitive(true);
+            checked.insert(name, value);
+        }
+        Ok(Self(checked))
+    }
+}
+
+impl fmt::Debug for CollectorHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CollectorHeaders({})", self.0.len())
+    }
+}
 
 /// What is sent where, how much of it and how often.
 #[derive(Debug)]
@@ -34,8 +61,8 @@ pub struct CollectorSettings {
     pub endpoint: String,
     /// Who signs the collector's certificate, PEM; `None`: the system's roots.
     pub ca_file: Option<PathBuf>,
-    /// Headers of every export.
-    pub headers: Vec<(String, Secret<String>)>,
+    /// Headers of every export, as they are by then.
+    pub headers: Identity<CollectorHeaders>,
     /// The region that speaks.
     pub region: RegionId,
     /// Of which deployment.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error};
@@ -16,8 +16,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 
-use super::{CollectorError, CollectorSettings};
+use super::{CollectorError, CollectorHeaders, CollectorSettings};
 use crate::egress::{Door, Endpoint, pool};
+use crate::identity::Identity;
 use crate::model::{Entropy, RegionId};
 use crate::telemetry::{ExportOutcome, Metrics, Signal, event};
 
@@ -37,7 +38,7 @@ const IDLE_CONNECTIONS_MAX: usize = 2;
 pub(super) struct Sender {
     pool: Client<Door, Full<Bytes>>,
     endpoint: Endpoint,
-    headers: HeaderMap,
+    headers: Identity<CollectorHeaders>,
     region: RegionId,
     timeout: Duration,
     metrics: Arc<Metrics>,
@@ -67,19 +68,10 @@ impl Sender {
         stop: CancellationToken,
     ) -> Result<Self, CollectorError> {
         let endpoint = Endpoint::parse(&settings.endpoint)?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &settings.headers {
-            let name = HeaderName::try_from(name).map_err(|_| CollectorError::Header)?;
-            let mut value = HeaderValue::try_from(value.expose()).map_err(|_| CollectorError::Header)?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("terroir/", env!("CARGO_PKG_VERSION"))));
         Ok(Self {
             pool: pool(&endpoint, settings.ca_file.as_deref(), settings.timeout, IDLE_CONNECTIONS_MAX)?,
             endpoint,
-            headers,
+            headers: settings.headers.clone(),
             region: settings.region.clone(),
             timeout: settings.timeout,
             metrics,
@@ -150,7 +142,10 @@ impl Sender {
             .uri(format!("{}{path}", self.endpoint.url()))
             .body(Full::new(export))
             .map_err(|_| refused())?;
-        *request.headers_mut() = self.headers.clone();
+        let CollectorHeaders(mut headers) = self.headers.current();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("terroir/", env!("CARGO_PKG_VERSION"))));
+        *request.headers_mut() = headers;
         if !self.endpoint.admits(request.uri()) {
             return Err(refused());
         }

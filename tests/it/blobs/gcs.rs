@@ -22,7 +22,7 @@ pub(crate) fn settings(double: &Double, bucket: &str) -> GcsSettings {
         control_endpoint: None,
         bucket: bucket.to_owned(),
         prefix: PREFIX.to_owned(),
-        credentials: GcsCredentials::Anonymous,
+        credentials: GcsCredentials::Anonymous.into(),
         token_hosts: vec![],
         declared_location: Some("US-CENTRAL1".to_owned()),
         attempt_ms: 20_000,

@@ -11,26 +11,30 @@ use crate::gcs_double::bucket::Bucket;
 use crate::gcs_double::faults::{Call, Fault};
 use crate::gcs_double::{Double, SUBJECT_TOKEN, Settings};
 
-const ACCOUNT: &str = "blobs@double.example";
+pub(super) const ACCOUNT: &str = "blobs@double.example";
 
 /// What a key file says it is. Apart, because the search for keys in this repository finds it beside its field.
 const KEY_FILE: &str = "service_account";
 
-async fn started() -> Double {
+pub(super) async fn started() -> Double {
     let double = Double::start(Settings { demand_token: true, ..Settings::default() }).await;
     double.put_bucket(Bucket::new(BUCKET, "US-CENTRAL1"));
     double
 }
 
 fn with(double: &Double, credentials: GcsCredentials, token_hosts: &[String]) -> GcsSettings {
-    GcsSettings { credentials, token_hosts: token_hosts.to_vec(), ..settings(double, BUCKET) }
+    GcsSettings {
+        credentials: credentials.into(),
+        token_hosts: token_hosts.to_vec(),
+        ..settings(double, BUCKET)
+    }
 }
 
 fn secret(value: &Value) -> Secret<String> {
     Secret::new(value.to_string())
 }
 
-async fn works(store: &GcsStore) {
+pub(super) async fn works(store: &GcsStore) {
     let at = somewhere();
     store.put(&at, sealed(&at, 1, 1000)).await.unwrap();
     assert_eq!(store.read(&at, 0..1000).await.unwrap(), noise(1, 1000));
@@ -45,7 +49,7 @@ fn refusal(opened: Result<GcsStore, Error>) -> String {
 }
 
 /// A service account's key as the console gives it out, and the public half.
-fn key_file(change: impl FnOnce(&mut Value)) -> (Secret<String>, Vec<u8>) {
+pub(super) fn key_file(change: impl FnOnce(&mut Value)) -> (Secret<String>, Vec<u8>) {
     let pair = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
     let mut file = json!({
         "type": KEY_FILE,

@@ -3,9 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use terroir::blobs::{
-    BlobStore, ErrorKind, Reidentified, S3Credentials, S3Identity, S3Quirks, S3Settings, S3Store,
-};
+use terroir::blobs::{BlobStore, ErrorKind, Reidentified, S3Credentials, S3Quirks, S3Settings, S3Store};
+use terroir::identity::{Identity, Rotating as _, Source};
 use terroir::model::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -67,7 +66,7 @@ impl Gate {
         Self { port, admits, refused, seen }
     }
 
-    fn store(&self, identity: &S3Identity) -> Reidentified<S3Store> {
+    fn store(&self, identity: &Identity<S3Credentials>) -> Reidentified<S3Store> {
         let settings = S3Settings {
             region: region(),
             endpoint: format!("http://127.0.0.1:{}", self.port),
@@ -83,7 +82,7 @@ impl Gate {
             attempt_ms: 20_000,
             idle_connections_max: 16,
         };
-        Reidentified::new(S3Store::new(settings).unwrap(), identity.clone())
+        Reidentified::new(S3Store::new(settings).unwrap(), Arc::new(identity.clone()))
     }
 }
 
@@ -100,21 +99,21 @@ struct File {
 }
 
 impl File {
-    fn holding(key: &str) -> (Self, S3Identity) {
+    async fn holding(key: &str) -> (Self, Identity<S3Credentials>) {
         let file = Self {
             key: Arc::new(Mutex::new(key.to_owned())),
             readable: Arc::new(AtomicBool::new(true)),
             readings: Arc::default(),
         };
         let read = file.clone();
-        let identity = S3Identity::rotating(Box::new(move || {
+        let source = Source::reading(move || {
             read.readings.fetch_add(1, Ordering::Relaxed);
             if !read.readable.load(Ordering::Relaxed) {
                 return Err("unreadable".into());
             }
             Ok(credentials(&read.key.lock().unwrap()))
-        }));
-        (file, identity.unwrap())
+        });
+        (file, Identity::open(source).await.unwrap())
     }
 
     fn write(&self, key: &str) {
@@ -125,11 +124,14 @@ impl File {
 #[tokio::test]
 async fn credentials_that_were_read_again_sign_the_next_request() {
     let gate = Gate::admitting("one").await;
-    let (file, identity) = File::holding("one");
+    let (file, identity) = File::holding("one").await;
     let store = gate.store(&identity);
     store.delete(&somewhere()).await.unwrap();
     file.write("two");
-    assert!(identity.reread().await.unwrap() && !identity.reread().await.unwrap());
+    for _ in 0..2 {
+        identity.reread().await.unwrap();
+        assert_eq!(identity.changes(), 1, "the second reading found what the first had found");
+    }
     "two".clone_into(&mut gate.admits.lock().unwrap());
     store.delete(&somewhere()).await.unwrap();
     assert_eq!(*gate.seen.lock().unwrap(), ["one", "two"]);
@@ -138,7 +140,7 @@ async fn credentials_that_were_read_again_sign_the_next_request() {
 #[tokio::test]
 async fn a_refusal_is_asked_again_once_under_new_credentials_and_nobody_above_notices() {
     let gate = Gate::admitting("one").await;
-    let (file, identity) = File::holding("one");
+    let (file, identity) = File::holding("one").await;
     let store = Arc::new(gate.store(&identity));
     store.delete(&somewhere()).await.unwrap();
     file.write("two");
@@ -162,7 +164,7 @@ async fn a_refusal_is_asked_again_once_under_new_credentials_and_nobody_above_no
 #[tokio::test]
 async fn a_refusal_without_new_credentials_is_a_refusal_and_reads_the_file_once_a_second() {
     let gate = Gate::admitting("other").await;
-    let (file, identity) = File::holding("one");
+    let (file, identity) = File::holding("one").await;
     let store = gate.store(&identity);
     for _ in 0..20 {
         assert_eq!(store.delete(&somewhere()).await.unwrap_err().kind(), ErrorKind::Denied);
@@ -174,7 +176,7 @@ async fn a_refusal_without_new_credentials_is_a_refusal_and_reads_the_file_once_
 #[tokio::test]
 async fn credentials_that_cannot_be_read_leave_the_ones_before() {
     let gate = Gate::admitting("one").await;
-    let (file, identity) = File::holding("one");
+    let (file, identity) = File::holding("one").await;
     let store = gate.store(&identity);
     file.readable.store(false, Ordering::Relaxed);
     assert!(identity.reread().await.is_err());

@@ -4,6 +4,7 @@ mod cost;
 mod faults;
 mod life;
 mod races;
+mod rotation;
 
 use std::sync::Arc;
 use std::time::Duration;
