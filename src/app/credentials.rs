@@ -62,14 +62,32 @@ pub(super) fn gcs(declared: &catalogue::GcsCredentials) -> Result<Source<GcsCred
     Ok(Source::reading(move || Ok(kind(read_secret(&file)?))))
 }
 
-/// The connection URL of a database, as long as it leads where the region file says.
-pub(super) fn postgres(
+/// The connection URL of a database, as long as it leads where the region file says. Another one must lead to the same database,
+/// and is tried with `prove` before it counts: a mistake in it is not to cost the connections that work.
+pub(super) fn postgres<F, E>(
     database: &catalogue::Postgres,
     of: &'static str,
-) -> Result<Identity<Address>, SiteError> {
+    prove: impl Fn(Address) -> F + Clone + Send + Sync + 'static,
+) -> Result<Identity<Address>, SiteError>
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
     let database = database.clone();
-    let current = address(&database, of)?;
-    Ok(Identity::new(current, Source::reading(move || Ok(address(&database, of)?))))
+    let first = address(&database, of)?;
+    let read = Source::reading(move || Ok(address(&database, of)?));
+    let proved = read.then(Some((first.clone(), first.clone())), {
+        let first = first.clone();
+        move |next| {
+            let (prove, first) = (prove.clone(), first.clone());
+            async move {
+                next.must_lead_where(&first)?;
+                prove(next.clone()).await?;
+                Ok(next)
+            }
+        }
+    });
+    Ok(Identity::new(first, proved))
 }
 
 /// What is sent with every export to a collector.

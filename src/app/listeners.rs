@@ -40,25 +40,7 @@ pub(super) async fn listen(
         None => None,
         Some(files) => Some(tls(&site, files)?),
     };
-    if let Some(certificates) = &tls {
-        let watch = server::watch(
-            Arc::clone(certificates),
-            Duration::from_millis(limits.reload_check_ms),
-            running.reload.subscribe(),
-            running.stop.clone(),
-        );
-        running.watchers.spawn(watch);
-    }
-    for in_use in site.credentials.iter().chain(&told.collector).filter(|in_use| !in_use.identity.is_fixed())
-    {
-        running.watchers.spawn(credentials::watch(
-            Arc::clone(&site),
-            in_use.clone(),
-            Duration::from_millis(limits.reload_check_ms),
-            running.reload.subscribe(),
-            running.stop.clone(),
-        ));
-    }
+    watch(running, &site, limits, tls.as_ref(), &told);
     let (data, data_address) = bind(region, "data", region.listen.data).await?;
     let (control, control_address) = bind(region, "control", region.listen.control).await?;
     let (observe, observe_address) = bind(region, "observe", region.listen.observe).await?;
@@ -106,6 +88,34 @@ pub(super) async fn listen(
         running.stop_observing.clone(),
     ));
     Ok(addresses)
+}
+
+/// Watches the files of certificate and credentials.
+fn watch(
+    running: &mut Running,
+    site: &Arc<Site>,
+    limits: &Limits,
+    tls: Option<&Arc<Certificates>>,
+    told: &Told,
+) {
+    let period = Duration::from_millis(limits.reload_check_ms);
+    if let Some(certificates) = tls {
+        running.watchers.spawn(server::watch(
+            Arc::clone(certificates),
+            period,
+            running.reload.subscribe(),
+            running.stop.clone(),
+        ));
+    }
+    for in_use in site.credentials.iter().chain(&told.collector).filter(|it| !it.identity.is_fixed()) {
+        running.watchers.spawn(credentials::watch(
+            Arc::clone(site),
+            in_use.clone(),
+            period,
+            running.reload.subscribe(),
+            running.stop.clone(),
+        ));
+    }
 }
 
 /// Requests in flight of everybody: an eighth more than the tenants', so that those who are not identified yet, and those who

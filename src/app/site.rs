@@ -449,7 +449,7 @@ async fn open_ring(parts: &SiteParts, credentials: &mut Vec<InUse>) -> Result<Ri
     let store: Arc<dyn KeyStore> = match &parts.region.key_store {
         catalogue::KeyStore::File => Arc::new(SqliteKeyStore::open(&folder.join("keystore.sqlite3")).await?),
         catalogue::KeyStore::Postgres(database) => {
-            let address = credentials::postgres(database, "key store")?;
+            let address = credentials::postgres(database, "key store", PostgresKeyStore::prove)?;
             credentials.push(InUse { by: "key store", identity: Arc::new(address.clone()) });
             Arc::new(PostgresKeyStore::open(address, parts.clock.as_ref()).await?)
         }
@@ -474,7 +474,7 @@ async fn open_index(parts: &SiteParts, credentials: &mut Vec<InUse>) -> Result<A
             open_sqlite(parts, under(&parts.settings.state_dir, &local.path)).await
         }
         catalogue::Index::Postgres(database) => {
-            let address = credentials::postgres(database, "index")?;
+            let address = credentials::postgres(database, "index", PostgresIndex::prove)?;
             credentials.push(InUse { by: "index", identity: Arc::new(address.clone()) });
             open_postgres(parts, address).await
         }

@@ -53,6 +53,9 @@ pub enum AddressError {
         /// The declared host and port.
         declared: String,
     },
+    /// It leads to another database than the one that is in use.
+    #[error("the connection URL leads to another database than the one in use: that takes a restart")]
+    AnotherDatabase,
     /// The environment would change where we connect and as whom.
     #[error("the variable {0} must not be set: only the connection URL says where the database is")]
     Environment(&'static str),
@@ -122,6 +125,13 @@ impl Address {
         let has_port = declared.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let whole = if has_port { declared.clone() } else { format!("{declared}:{PORT}") };
         if self.place == whole { Ok(()) } else { Err(AddressError::AnotherHost { declared }) }
+    }
+
+    /// Whether it leads to the database that `first` leads to: another one may be another's, or an older copy.
+    pub fn must_lead_where(&self, first: &Self) -> Result<(), AddressError> {
+        let is_same =
+            self.place == first.place && self.options.get_database() == first.options.get_database();
+        is_same.then_some(()).ok_or(AddressError::AnotherDatabase)
     }
 
     pub(super) const fn options(&self) -> &PgConnectOptions {

@@ -76,9 +76,14 @@ impl Fault {
         }
     }
 
-    /// Whether the server does not take us for who we say we are (class 28, invalid authorization).
+    /// Whether a server that was only connected to may not take us for who we say we are: class 28 (invalid authorization), 42501
+    /// (no right to connect), and what a pooler in front of it, or TLS, says of the same.
     pub(super) fn refuses_us(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if code.starts_with("28"))
+        match self {
+            Self::Refused { code, .. } => code.starts_with("28") || code == "42501",
+            Self::Unreachable(why) | Self::Lost(why) => why == "TLS" || why == "08P01",
+            _ => false,
+        }
     }
 
     /// Whether the connection is of no further use.

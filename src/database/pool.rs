@@ -321,6 +321,7 @@ impl Drop for Lease {
         if let Some(conn) = self.conn.take()
             && self.is_sound
             && !self.in_transaction
+            && self.changes == self.shared.address.changes()
             && !self.shared.permits.is_closed()
         {
             lock(&self.shared.idle).push(Idle { conn, changes: self.changes });

@@ -63,6 +63,7 @@ macro_rules! select {
     };
 }
 
+const CANARY: &str = "SELECT text FROM canary WHERE one = 1";
 const INSERT: &str = "INSERT INTO kek (kek_id, epoch, tenant, class, subject, created_ms, root_region, root_tenant, \
     root_version, wrapped, shred_epoch, retired) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0) \
     ON CONFLICT DO NOTHING";
@@ -99,6 +100,15 @@ impl PostgresKeyStore {
         database::migrate(&mut lease, plan, now, None).await.map_err(schema_failed)?;
         drop(lease);
         Ok(Self { pool })
+    }
+
+    /// Whether a key store could be asked there: the server promises what it must, and shows us the tables.
+    pub async fn prove(address: Address) -> Result<(), StoreError> {
+        let pool =
+            Pool::new(address.into(), PoolSettings { connections_max: 1, ..PoolSettings::new(KEYS_SCHEMA) });
+        pool.check_demands().await.map_err(failed)??;
+        let mut lease = pool.lease().await.map_err(failed)?;
+        lease.row(sqlx::query(CANARY)).await.map(drop).map_err(failed)
     }
 
     /// Waits for what is being written and closes.
@@ -234,9 +244,11 @@ impl KeyStore for PostgresKeyStore {
     }
 
     async fn canary(&self) -> Result<Option<Canary>, StoreError> {
-        let rows = self.rows(|| sqlx::query("SELECT text FROM canary WHERE one = 1")).await?;
+        let rows = self.rows(|| sqlx::query(CANARY)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let text: String = column(row, "text")?;
+        // Written once. A database with another one is another fleet's, or none of ours.
+        self.pool.expect(CANARY, text.clone());
         text.parse().map(Some).map_err(|_| StoreError::Corrupt("the canary does not parse"))
     }
 }

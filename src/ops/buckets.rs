@@ -9,12 +9,15 @@ use crate::s3::{BUCKET_REGION_HEADER, Code, ListBuckets, S3Error};
 use super::Context;
 use super::answer::Failure;
 use super::body::Answer;
+use super::lists::{answered, room};
 
 /// A page of the index, in buckets.
 const PAGE: u16 = 1000;
 
 pub(super) async fn list(context: &Context<'_>, call: &ListBuckets) -> Result<Answer, Failure> {
     let wanted = call.buckets_max.unwrap_or(u32::MAX) as usize;
+    let entries = u16::try_from(wanted).unwrap_or(PAGE).min(PAGE);
+    let lease = room(context, entries).await?;
     let mut listed = Vec::new();
     let mut after: Option<BucketName> = call.after.as_deref().and_then(|name| name.parse().ok());
     loop {
@@ -34,7 +37,7 @@ pub(super) async fn list(context: &Context<'_>, call: &ListBuckets) -> Result<An
         }
     }
     let region = context.decided.signing_scope();
-    Ok(Answer::whole(reply::list_buckets(call, &owner(context), region, &listed)))
+    answered(lease, reply::list_buckets(call, &owner(context), region, &listed))
 }
 
 pub(super) async fn create(context: &Context<'_>, bucket: &BucketName) -> Result<Answer, Failure> {

@@ -33,7 +33,7 @@ fn descriptors(entries: u16) -> u64 {
 }
 
 /// Memory for a page of at most `entries`.
-async fn room(context: &Context<'_>, entries: u16) -> Result<Lease, Failure> {
+pub(super) async fn room(context: &Context<'_>, entries: u16) -> Result<Lease, Failure> {
     room_of(context, ENTRY_BYTES * u64::from(entries.max(1))).await
 }
 

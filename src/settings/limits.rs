@@ -83,7 +83,7 @@ limits! {
     drain_notice_ms = 0, 0, 300_000;
     /// How long a drain keeps a connection without a request, for the one that may be on its way.
     drain_idle_ms_max = 500, 0, 30_000;
-    /// How often certificate, key and store credentials are looked at for a change; SIGHUP looks at once.
+    /// How often certificate, key and credentials are looked at for a change; SIGHUP looks at once.
     reload_check_ms = 10_000, 100, 3_600_000;
     /// Connections of one listener. Those of tenants are shared by weight from their first identified request on.
     connections_max = 10_000, 1, 1_000_000;

@@ -198,12 +198,12 @@ pub fn certificate_kept(file: &Path, error: &dyn std::error::Error) {
     error!(event = "certificate_kept", file = %file.display(), error = chain(error));
 }
 
-/// Credentials of the store, the index or the key store were replaced while serving.
+/// Credentials of the store, the index, the key store or the collector were replaced while serving.
 pub fn credentials_reloaded(region: &RegionId, by: &'static str) {
     info!(event = "credentials_reloaded", %region, by);
 }
 
-/// New credentials of the store, the index or the key store cannot be read, or may not be used; the ones before stay.
+/// New credentials of the store, the index, the key store or the collector cannot be read, or may not be used; the ones before stay.
 pub fn credentials_kept(region: &RegionId, by: &'static str, error: &dyn std::error::Error) {
     error!(event = "credentials_kept", %region, by, error = chain(error));
 }

@@ -96,12 +96,12 @@ impl Metrics {
         );
         page.counter(
             "terroir_credential_reloads_total",
-            "Credentials of the store replaced while serving.",
+            "Credentials of store, databases or collector replaced while serving.",
             &self.credential_reloads,
         );
         page.counter(
             "terroir_credential_reloads_failed_total",
-            "New credentials of the store that could not be read; the ones before were kept.",
+            "New credentials of store, databases or collector that could not be read or used; the ones before were kept.",
             &self.credential_reloads_failed,
         );
     }

@@ -431,12 +431,12 @@ impl Metrics {
         &self.certificate_reloads_failed
     }
 
-    /// Credentials of the store that were replaced while serving.
+    /// Credentials of store, databases or collector that were replaced while serving.
     pub fn credential_reloads(&self) -> &Counter {
         &self.credential_reloads
     }
 
-    /// Credentials of the store that could not be read; the ones before were kept.
+    /// Credentials of store, databases or collector that could not be read or used; the ones before were kept.
     pub fn credential_reloads_failed(&self) -> &Counter {
         &self.credential_reloads_failed
     }

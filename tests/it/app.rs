@@ -17,6 +17,7 @@ mod placement;
 mod real_stores;
 mod replicas;
 mod residency;
+mod rotation;
 mod scrub;
 mod shares;
 

@@ -4,6 +4,7 @@
 //! What a credentials file may make the client do is narrowed first: only known fields are handed on, addresses are held
 //! against the region's token hosts, and sources that run a program or read the environment are refused.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use google_cloud_auth::credentials::{
@@ -13,7 +14,7 @@ use google_cloud_auth::errors::CredentialsError;
 use google_cloud_gax::retry_policy::NeverRetry;
 use http::{Extensions, HeaderMap};
 use serde_json::{Map, Value};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 
 use crate::identity::{Identity, Source};
 use crate::model::Secret;
@@ -66,6 +67,9 @@ pub(super) enum CredentialsRefusal {
     /// The client does not take them.
     #[error("the client does not accept the credentials")]
     Unusable,
+    /// They would take the place of others that work, and bring no token.
+    #[error("the credentials bring no token")]
+    NoToken,
 }
 
 /// What a file held, and what the client makes of it.
@@ -82,24 +86,25 @@ impl PartialEq for Access {
     }
 }
 
-/// The files as they are read, each checked before it counts.
+/// How long a file that took another's place may take to bring its first token.
+const TOKEN_MAX: Duration = Duration::from_secs(10);
+
+/// The files as they are read, each checked before it counts; one that takes another's place has to bring a token, too.
 pub(super) fn checked(
     source: Source<GcsCredentials>,
     token_hosts: TokenHosts,
     store_is_loopback: bool,
 ) -> Source<Access> {
-    let (token_hosts, last) = (Arc::new(token_hosts), Arc::new(Mutex::new(None::<Access>)));
-    source.then(move |from| {
-        let (token_hosts, last) = (Arc::clone(&token_hosts), Arc::clone(&last));
+    let (token_hosts, is_first) = (Arc::new(token_hosts), AtomicBool::new(true));
+    source.then(None, move |from| {
+        let (token_hosts, is_first) = (Arc::clone(&token_hosts), is_first.swap(false, Ordering::Relaxed));
         async move {
-            let known = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(known) = known.filter(|known| known.from == from) {
-                return Ok(known);
-            }
             let made = resolve(&from, &token_hosts, store_is_loopback).await?;
-            let access = Access { from, made };
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(access.clone());
-            Ok(access)
+            if !is_first {
+                let token = timeout(TOKEN_MAX, made.headers(Extensions::new())).await;
+                token.ok().and_then(Result::ok).ok_or(CredentialsRefusal::NoToken)?;
+            }
+            Ok(Access { from, made })
         }
     })
 }

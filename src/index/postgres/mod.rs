@@ -102,6 +102,11 @@ impl PostgresIndex {
         Ok(Self { inner: Arc::new(Inner::new(pools, &options, entropy)), incarnation })
     }
 
+    /// Whether an index could be asked there: the server promises what it must, and shows us the tables.
+    pub async fn prove(address: Address) -> Result<(), IndexError> {
+        open::prove(address).await
+    }
+
     /// Statements sent since the index was opened. What they cost in round trips is counted by a relay in the tests.
     pub fn statements(&self) -> u64 {
         self.inner.pools.requests.statements() + self.inner.pools.directory.statements()

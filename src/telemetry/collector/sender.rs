@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CollectorError, CollectorHeaders, CollectorSettings};
 use crate::egress::{Door, Endpoint, pool};
-use crate::identity::Identity;
+use crate::identity::{Identity, Rotating};
 use crate::model::{Entropy, RegionId};
 use crate::telemetry::{ExportOutcome, Metrics, Signal, event};
 
@@ -142,6 +142,7 @@ impl Sender {
             .uri(format!("{}{path}", self.endpoint.url()))
             .body(Full::new(export))
             .map_err(|_| refused())?;
+        let changes = self.headers.changes();
         let CollectorHeaders(mut headers) = self.headers.current();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("terroir/", env!("CARGO_PKG_VERSION"))));
@@ -162,6 +163,10 @@ impl Sender {
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => {
                 Err(Failed { outcome: ExportOutcome::Busy, again: true, after: retry_after(&answer) })
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let again = self.headers.refused(changes).await;
+                Err(Failed::of(ExportOutcome::Refused, again))
             }
             // A redirect too: where it points is none of the region's hosts.
             _ => Err(refused()),

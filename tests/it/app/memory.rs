@@ -347,3 +347,20 @@ async fn a_page_of_parts_had_room_for_its_names_alone() {
     drop(held);
     list(1000).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_buckets_was_in_nobodys_budget() {
+    let mut setup = Setup::default();
+    setup.limits.memory_wait_ms_max = 100;
+    let world = World::of(&setup).await;
+    let clinic = world.tenant("fr", "clinic", "health").await;
+    let list = |buckets: Option<i32>| clinic.s3.list_buckets().set_max_buckets(buckets).send();
+    let site = world.app.site("fr");
+    let decided = site.admit(&clinic.tenant, &Operation::Read, "hold").await.unwrap();
+    let mut held = site.vault().memory().lease_most(&decided, u64::MAX).await.unwrap();
+    held.shrink_to(held.units() - 256 * 1024);
+    assert_eq!(super::refusal(list(None).await), super::is(503, "SlowDown"));
+    list(Some(1)).await.unwrap();
+    drop(held);
+    list(None).await.unwrap();
+}

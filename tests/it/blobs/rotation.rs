@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use terroir::blobs::{BlobStore, ErrorKind, Reidentified, S3Credentials, S3Quirks, S3Settings, S3Store};
 use terroir::identity::{Identity, Rotating as _, Source};
@@ -166,11 +167,13 @@ async fn a_refusal_without_new_credentials_is_a_refusal_and_reads_the_file_once_
     let gate = Gate::admitting("other").await;
     let (file, identity) = File::holding("one").await;
     let store = gate.store(&identity);
+    let begun = Instant::now();
     for _ in 0..20 {
         assert_eq!(store.delete(&somewhere()).await.unwrap_err().kind(), ErrorKind::Denied);
     }
     assert_eq!(gate.refused.load(Ordering::Relaxed), 20, "none is asked twice");
-    assert!(file.readings.load(Ordering::Relaxed) <= 4, "{:?}", file.readings);
+    let most = 2 + begun.elapsed().as_secs();
+    assert!(file.readings.load(Ordering::Relaxed) as u64 <= most, "{:?}, at most {most}", file.readings);
 }
 
 #[tokio::test]

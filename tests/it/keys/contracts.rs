@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use terroir::keys::testing::{KmsHarness, MemoryKeyStore, ScriptedKms, kms_contract, store_contract};
 use terroir::keys::{
-    DESTRUCTION_WAIT_MIN, KekSpec, LocalFileKms, PostgresKeyStore, Ring, RingParts, RingSettings, RootRef,
-    RootScope, RootState, SqliteKeyStore, StoreError,
+    Canary, DESTRUCTION_WAIT_MIN, KekSpec, KeyStore as _, LocalFileKms, PostgresKeyStore, Ring, RingParts,
+    RingSettings, RootRef, RootScope, RootState, SqliteKeyStore, StoreError, Wrapped,
 };
-use terroir::model::{Clock, ManualClock, SystemEntropy, Timestamp};
+use terroir::model::{ClassCode, Clock, KekId, ManualClock, SystemEntropy, TenantCode, Timestamp};
 
 struct Files {
     kms: LocalFileKms,
@@ -126,6 +126,31 @@ async fn a_key_store_that_would_lose_what_it_acknowledged_is_refused() {
         matches!(&refused, Err(StoreError::Demand(demand)) if demand.setting == "synchronous_commit"),
         "{refused:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_store_swapped_under_us_is_neither_read_nor_written() {
+    let database = crate::support::postgres::shared().database().await;
+    let clock = ManualClock::at(Timestamp::from_seconds(1_000));
+    let store = PostgresKeyStore::open(database.address(), &clock).await.unwrap();
+    let canary = |environment: &str| Canary {
+        environment: environment.parse().unwrap(),
+        region: "fr".parse().unwrap(),
+        id: KekId::from_bytes([1; 16]),
+        wrapped: Wrapped { root_version: 1, bytes: vec![1, 2, 3] },
+    };
+    store.canary_or(&canary("test")).await.unwrap();
+    // Another fleet's in its place, and the connections of the old one end.
+    let script = format!(
+        "UPDATE terroir_keys.canary SET text = '{}'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        canary("prod")
+    );
+    database.run(&script).await;
+    for _ in 0..2 {
+        let read = store.newest(TenantCode::from_bytes([7; 16]), ClassCode(3)).await;
+        assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
