@@ -36,10 +36,7 @@ pub(super) async fn listen(
     limits: &Limits,
     told: Told,
 ) -> Result<Addresses, StartError> {
-    let tls = match &region.tls {
-        None => None,
-        Some(files) => Some(tls(&site, files)?),
-    };
+    let tls = region.tls.as_ref().map(|files| tls(&site, files)).transpose()?;
     if let Some(certificates) = &tls {
         let watch = server::watch(
             Arc::clone(certificates),
