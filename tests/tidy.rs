@@ -76,6 +76,12 @@ fn source_words_follow_the_glossary() {
 }
 
 #[test]
+fn log_lines_stand_in_telemetry_and_begin_with_their_event() {
+    let tree = Tree::of_checkout();
+    none(&tree.each(&tree.rust_files("src/"), sources::log_lines));
+}
+
+#[test]
 fn no_tracked_file_carries_a_machine_path_a_registry_host_or_a_secret() {
     let tree = Tree::of_checkout();
     let is_ours = |path: &&str| path.rsplit('/').next() != Some("Cargo.lock");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::keys::{Canary, InvalidCanary};
+use crate::telemetry::event;
 
 use super::{Site, SiteError};
 
@@ -85,7 +86,7 @@ pub fn read_canaries(folder: &Path) -> Result<Vec<Canary>, CanaryError> {
 /// in the key store, and serves.
 pub(super) fn write(state: &Path, own: &Canary) {
     if let Err(error) = try_write(state, own) {
-        tracing::warn!(region = %own.region, %error, "the region's canary could not be written to its state directory");
+        event::canary_not_written(&own.region, &error);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::blobs::in_background;
 use crate::model::{Tenant, TenantCode};
 use crate::placement::Operation;
 use crate::server::Drained;
+use crate::telemetry::event;
 use crate::vault::{DueAfter, Reclaimed};
 
 use super::{Site, SiteError};
@@ -34,7 +35,7 @@ pub(super) fn start(running: &mut JoinSet<Drained>, site: Arc<Site>, stop: Cance
             let round = in_background(Box::pin(round(&site, &mut queue)));
             let Some(done) = stop.run_until_cancelled(round).await else { break };
             if let Err(error) = done {
-                tracing::warn!(region = %site.region().id, %error, "a round of housekeeping failed; the next one tries again");
+                event::housekeeping_failed(&site.region().id, &error);
             }
         }
         Drained::default()

@@ -36,10 +36,7 @@ pub(super) async fn listen(
     limits: &Limits,
     told: Told,
 ) -> Result<Addresses, StartError> {
-    let tls = match &region.tls {
-        None => None,
-        Some(files) => Some(tls(&site, files)?),
-    };
+    let tls = region.tls.as_ref().map(|files| tls(&site, files)).transpose()?;
     watch(running, &site, limits, tls.as_ref(), &told);
     let (data, data_address) = bind(region, "data", region.listen.data).await?;
     let (control, control_address) = bind(region, "control", region.listen.control).await?;

@@ -401,7 +401,7 @@ impl Site {
             watch.stop().await;
         }
         if let Err(error) = self.log.close(drain).await {
-            tracing::error!(region = %self.parts.region.id, %error, "the audit log was not closed cleanly");
+            event::audit_not_closed(&self.parts.region.id, &error);
         }
         self.vault.settle(drain).await;
         self.index.close().await;

@@ -22,10 +22,10 @@ pub fn harden() {
     }));
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "core dumps could not be turned off");
+        event::hardening_failed("core_dumps_off", &error);
     }
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "the process could not be made undumpable");
+        event::hardening_failed("undumpable", &error);
     }
 }
 

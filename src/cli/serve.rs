@@ -3,6 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{self, Parts, Running};
+use crate::telemetry::event;
 
 use super::Failure;
 use super::args::ServeArgs;
@@ -14,10 +15,10 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let mut settings = settings.serving(&args.region).map_err(|error| Failure::wrong_config(&error))?;
     fit_to_descriptors(&mut settings);
     for line in settings.to_string().lines() {
-        tracing::info!(setting = line, "effective");
+        event::setting(line);
     }
     if let Some(notice) = catalogue.overlay_notice() {
-        tracing::warn!(notice, "an overlay is in force");
+        event::overlay_in_force(&notice);
     }
     let mut stop = StopSignals::listen()?;
     // From here on: without a listener for it, this signal would end the process.
@@ -27,7 +28,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
         tokio::select! {
             () = stop.received() => break,
             _ = hang_up.recv() => {
-                tracing::info!("asked to read certificates and credentials again");
+                event::reload_asked();
                 running.reload();
             }
         }
@@ -66,5 +67,5 @@ fn no_signals(error: &std::io::Error) -> Failure {
 /// Lets requests end, and says how it went.
 pub(super) async fn drain(running: Running) {
     let drained = running.drain().await;
-    tracing::info!(finished = drained.finished, aborted = drained.aborted, "drained");
+    event::process_drained(drained.finished, drained.aborted);
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Fault, Lease, Statement};
+use crate::telemetry::event;
 
 /// How long a replica waits for another's migration, and for its own.
 const MIGRATION_MAX: Duration = Duration::from_mins(5);
@@ -153,7 +154,7 @@ async fn under_lock(
                 step.version
             ))
             .await?;
-        tracing::info!(schema, version = step.version, "schema migrated");
+        event::schema_migrated(schema, step.version);
     }
     if let Some(first) = first.filter(|_| found.is_none()) {
         lease.write(first).await?;

@@ -13,6 +13,7 @@ use super::{
     RingParts, RingSettings, RootRef, RootScope, Wrapped,
 };
 use crate::model::{ClassCode, Entropy, EntropyError, Environment, KekId, RegionId, Secret, TenantCode};
+use crate::telemetry::event;
 
 /// Records re-wrapped between two reads of the store.
 const PAGE: u32 = 200;
@@ -99,7 +100,7 @@ impl Mint {
         match self.attempt(|| self.parts.kms.status(root)).await {
             Ok(_) => Ok(()),
             Err(KmsError::Denied) => {
-                tracing::error!(%root, "the key store has keys under a root that the key service does not have");
+                event::root_lost(root);
                 Err(KeysError::RootLost)
             }
             Err(error) => Err(error.into()),

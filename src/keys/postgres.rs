@@ -17,6 +17,7 @@ use crate::database::{
 };
 use crate::identity::Identity;
 use crate::model::{ClassCode, Clock, KekId, TenantCode, Timestamp};
+use crate::telemetry::event;
 
 /// The schema that holds the key store's tables.
 pub const KEYS_SCHEMA: &str = "terroir_keys";
@@ -232,7 +233,7 @@ impl KeyStore for PostgresKeyStore {
         let is_done = self.write(change).await? == 1;
         // The table still holds the row as it was. Who may not vacuum, or has no such verb, leaves that to the server.
         if let Err(fault) = self.lease().await?.script(String::from("VACUUM kek")).await {
-            tracing::warn!(%fault, "the key store was not vacuumed after a retirement");
+            event::key_store_not_vacuumed(&fault);
         }
         Ok(is_done)
     }

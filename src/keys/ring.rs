@@ -11,6 +11,7 @@ use super::{
     RingSettings, canary,
 };
 use crate::model::{ClassCode, Environment, KekId, RegionId, Secret, TenantCode};
+use crate::telemetry::event;
 
 /// How long a process may go on sealing under an epoch after another one made a newer (plus a tenth, plus the class's stale
 /// window while it cannot read the key store).
@@ -254,7 +255,7 @@ impl Ring {
                 spec.window(),
                 Arc::new(handle),
             )?;
-            tracing::info!(kek = %kept.kek_id, epoch = kept.epoch, class = kept.class.0, "a KEK epoch was made");
+            event::kek_made(kept.kek_id, kept.epoch, kept.class);
         }
         Ok((kept.kek_id, kept.epoch))
     }

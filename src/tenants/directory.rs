@@ -14,6 +14,7 @@ use super::sealed_row::{self, CREDENTIAL, TENANT};
 use crate::index::{DirectoryRow, Index};
 use crate::keys::Ring;
 use crate::model::{AccessKeyId, Clock, Credential, CredentialStatus, Entropy, Secret, Tenant, TenantStatus};
+use crate::telemetry::event;
 
 /// Rows asked for at once.
 const PAGE: u32 = 1000;
@@ -202,9 +203,9 @@ impl Inner {
             let failed = !matches!(outcome, Ok(Ok(_)));
             // Logged when it begins and when it ends, not every second between.
             match outcome {
-                Ok(Ok(_)) if failing => tracing::info!("the directory can be read again"),
-                Ok(Err(error)) if !failing => tracing::warn!(%error, "the directory cannot be read"),
-                Err(_) if !failing => tracing::warn!("the directory cannot be read in time"),
+                Ok(Ok(_)) if failing => event::directory_recovered(),
+                Ok(Err(error)) if !failing => event::directory_failed(Some(&error)),
+                Err(_) if !failing => event::directory_failed(None),
                 _ => {}
             }
             failing = failed;
@@ -265,11 +266,7 @@ pub(super) fn sound<T>(
     match opened {
         Ok(value) => Ok(Some(Arc::new(value))),
         Err(TenantsError::Corrupt { kind }) => {
-            tracing::error!(
-                kind,
-                generation = row.generation,
-                "a row of the directory is corrupt; it is not served"
-            );
+            event::directory_row_corrupt(kind, row.generation);
             Ok(None)
         }
         Err(error) => Err(error),
@@ -284,11 +281,7 @@ fn replace<T>(
 ) {
     let mut held = map.entry(row.id.clone()).or_insert(Held { generation: 0, value: None });
     if row.generation < held.generation {
-        tracing::error!(
-            kind = row.kind,
-            generation = row.generation,
-            "an older row of the directory came back"
-        );
+        event::directory_row_older(&row.kind, row.generation);
         return;
     }
     held.generation = row.generation;

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::index::{Index, ReclaimReason};
 use crate::model::{BlobId, Clock, TenantCode};
+use crate::telemetry::event;
 
 /// Writes that may wait to be cleared up after; beyond it their blobs are left to the scrubber, and counted.
 const WAITING_WRITES_MAX: usize = 10_000;
@@ -82,7 +83,7 @@ impl Sweeper {
     fn sweep(&self, tenant: TenantCode, blobs: Vec<BlobId>) {
         let count = blobs.len();
         if self.queue.try_send(Order::Sweep(tenant, blobs)).is_err() {
-            tracing::warn!(blobs = count, "blobs of a failed write were left to the scrubber");
+            event::debris_left(Some(count), "too many failed writes wait to be cleared up after");
         }
     }
 
@@ -115,8 +116,5 @@ async fn enqueue(
             Err(_) => break,
         }
     }
-    tracing::warn!(
-        blobs = blobs.len(),
-        "blobs of a failed write could not be queued and were left to the scrubber"
-    );
+    event::debris_left(Some(blobs.len()), "the index does not queue them");
 }

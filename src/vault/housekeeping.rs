@@ -112,8 +112,7 @@ impl Vault {
         }
         // Once for all of them: a store that is down fails every one.
         if let Some((blob, error)) = first_failure {
-            let error = event::chain(&error);
-            tracing::warn!(failed, %blob, error, "blobs could not be deleted; they stay queued");
+            event::blobs_not_deleted(failed, blob, &error);
         }
         let deleted = gone.len() as u64;
         if !gone.is_empty() {

@@ -29,6 +29,7 @@ use crate::index::Index;
 use crate::keys::Ring;
 use crate::model::{Clock, Entropy, Environment, RegionId, Timestamp};
 use crate::placement::Placement;
+use crate::telemetry::event;
 
 pub use crate::blobs::{Error as StoreError, ErrorKind as StoreErrorKind};
 pub use crate::index::{IndexError, ListRequest, Position, Precondition};
@@ -124,7 +125,7 @@ impl Vault {
     /// is closed: a drain that cuts writes off leaves blobs that nothing else remembers.
     pub async fn settle(&self, limit: Duration) {
         if tokio::time::timeout(limit, self.sweeper.settled()).await.is_err() {
-            tracing::warn!("blobs of failed writes were left to the scrubber");
+            event::debris_left(None, "they could not be queued before the drain ended");
         }
     }
 

@@ -134,7 +134,7 @@ fn module_path(path: &str) -> Option<Vec<String>> {
     Some(inner.split('/').map(str::to_owned).collect())
 }
 
-fn is_test_file(path: &str) -> bool {
+pub(crate) fn is_test_file(path: &str) -> bool {
     path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 

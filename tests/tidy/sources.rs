@@ -1,11 +1,16 @@
 //! Rules on source files: module comments, sizes, words, and what must never be committed.
 
+use crate::edges::is_test_file;
 use crate::tokens::{Token, lex, without_tests};
 
 /// Non-test lines a file may have.
 const LINES_MAX: usize = 600;
 /// Non-test lines of the middle file.
 const LINES_MEDIAN_MAX: usize = 200;
+/// Where log lines are written.
+const TELEMETRY: &str = "src/telemetry/";
+/// What writes one.
+const LOG_MACROS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "event"];
 
 /// `//!` first: a reader knows what a file owns before its first `use`.
 pub(crate) fn opens_with_a_module_comment(path: &str, source: &str) -> Vec<String> {
@@ -67,6 +72,33 @@ fn definition(path: &str, keyword: &Token, name: &Token) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Log lines have names, and those can be read in one place: nobody else names the crate that writes them, and there each begins
+/// with its event.
+pub(crate) fn log_lines(path: &str, source: &str) -> Vec<String> {
+    if is_test_file(path) {
+        return Vec::new();
+    }
+    let tokens = without_tests(&lex(source));
+    let is_at = |index: usize, text: &str| tokens.get(index).is_some_and(|token| token.is(text));
+    let mut complaints = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        let at = format!("{path}:{}", token.line);
+        let begins_path = is_at(index + 1, ":") && is_at(index + 2, ":");
+        let is_imported =
+            index.checked_sub(1).is_some_and(|before| is_at(before, "use") || is_at(before, "crate"));
+        let is_macro = LOG_MACROS.contains(&token.text.as_str()) && is_at(index + 1, "!");
+        if path.starts_with(TELEMETRY) {
+            if is_macro && !(is_at(index + 3, "event") && is_at(index + 4, "=")) {
+                complaints.push(format!("{at}: a log line that does not begin with `event =`"));
+            }
+        } else if token.is("tracing") && (begins_path || is_imported) {
+            complaints
+                .push(format!("{at}: names `tracing`; a log line is a function of src/telemetry/event"));
+        }
+    }
+    complaints
 }
 
 /// Machine paths, registry hosts, other documents' names, and the shapes of secrets. Patterns are put together here so
@@ -176,6 +208,41 @@ mod tests {
         }
         assert!(words("src/s3/post.rs", "struct PostPolicy;").is_empty());
         assert!(words("src/vault/a.rs", "fn f() { cipher.encrypt(x); map.get(1); }").is_empty());
+    }
+
+    #[test]
+    fn a_log_line_elsewhere_or_without_a_name_is_found() {
+        for bad in [
+            "fn f() { tracing::warn!(region, \"it broke\"); }",
+            "fn f() { ::tracing::event!(tracing_level, \"it broke\"); }",
+            "use tracing::{info, warn};",
+            "use tracing as quiet;",
+            "use {std::fmt, tracing::error};",
+            "extern crate tracing;",
+        ] {
+            assert_eq!(log_lines("src/vault/a.rs", bad).len(), 1, "{bad}");
+        }
+        for bad in
+            ["fn f() { warn!(\"it broke\"); }", "fn f() { tracing::error!(%region, event = \"broke\"); }"]
+        {
+            assert_eq!(log_lines("src/telemetry/event/a.rs", bad).len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn log_lines_with_names_in_their_place_and_those_of_tests_pass() {
+        let good =
+            "use tracing::warn;\nfn f() { warn!(event = \"broke\", %region); if loud { line!(info) } }";
+        assert_eq!(log_lines("src/telemetry/event/a.rs", good), Vec::<String>::new());
+        for good in [
+            "fn f() { event::broke(&region); }",
+            "struct Told { tracing: Option<Tracing> }\nfn f() { Told { tracing: told.tracing } }",
+            "// tracing::warn!(1)\n#[cfg(test)]\nmod tests { fn f() { tracing::warn!(\"x\"); } }",
+            "use tracing_subscriber::layer::Layer;",
+        ] {
+            assert_eq!(log_lines("src/vault/a.rs", good), Vec::<String>::new(), "{good}");
+        }
+        assert!(log_lines("src/vault/tests.rs", "use tracing::warn;").is_empty());
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Site {
     fn remember(&self, number: u64) {
         let number = number.max(self.remembered().unwrap_or_default());
         if let Err(error) = std::fs::write(self.memory_path(), format!("{number}\n")) {
-            tracing::warn!(region = %self.parts.region.id, %error, "the number of the last pass could not be noted");
+            event::scrub_pass_not_noted(&self.parts.region.id, &error);
         }
     }
 

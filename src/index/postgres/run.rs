@@ -13,7 +13,7 @@ use crate::database::{Fault, Lease, Pool, Statement};
 use crate::index::fields::Fields;
 use crate::index::{IndexError, NewBlob};
 use crate::model::{BlobId, Entropy, Timestamp};
-use crate::telemetry::{IndexVerb, Metrics, carry};
+use crate::telemetry::{IndexVerb, Metrics, carry, event};
 
 /// The first pause before a change is tried again because the database asks for it; doubled each time, up to the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -199,7 +199,7 @@ impl Inner {
                     }
                 }
                 Err(Problem::Fault(fault @ (Fault::Lost(_) | Fault::Silent))) => {
-                    tracing::error!(%fault, "the outcome of an index commit is unknown");
+                    event::index_outcome_unknown(Some(&fault));
                     return Err(IndexError::Ambiguous);
                 }
                 Err(Problem::Fault(fault)) => return Err(index_error(fault)),

@@ -14,6 +14,7 @@ use super::engine::translate;
 use super::{Opening, SqliteOptions};
 use crate::index::{Incarnation, IndexError, sql};
 use crate::model::{Entropy, Timestamp};
+use crate::telemetry::event;
 
 /// Every schema this release knows, oldest first. A released file is never edited: a new one expands the schema, a later
 /// one contracts it.
@@ -183,7 +184,7 @@ async fn migrate(
         .execute(&mut *conn)
         .await
         .map_err(failed)?;
-    tracing::info!(version, "index schema migrated");
+    event::schema_migrated("index", version);
     Ok(())
 }
 

@@ -23,6 +23,7 @@ use super::decode::{number, to_signed, value};
 use super::engine::translate;
 use crate::index::{Incarnation, IndexError, Sequence};
 use crate::model::{Timestamp, failpoint};
+use crate::telemetry::event;
 
 /// How a transaction begins: with the lock, what was handed out before, and the first change's savepoint.
 const BEGIN: &str = "BEGIN IMMEDIATE; SELECT name, value FROM sequences; SAVEPOINT change";
@@ -257,8 +258,7 @@ impl Tx {
             (done, None) if done.len() == statements => BatchEnd::Committed,
             (done, Some(error)) if done.len() + 1 < statements => BatchEnd::failed(&error),
             (_, error) => {
-                let error = error.as_ref().map(tracing::field::display);
-                tracing::error!(error, "the outcome of an index commit is unknown");
+                event::index_outcome_unknown(error.as_ref().map(|error| error as _));
                 BatchEnd::Ambiguous
             }
         }

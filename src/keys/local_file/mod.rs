@@ -23,6 +23,7 @@ use super::{
     Custody, Description, KekContext, Kms, KmsError, RootRef, RootState, RootStatus, Wrapped, field,
 };
 use crate::model::{Clock, Entropy, EntropyError, Secret};
+use crate::telemetry::event;
 
 /// Shortest wait between scheduling a destruction and doing it: somebody has to notice.
 pub const DESTRUCTION_WAIT_MIN: Duration = Duration::from_hours(24);
@@ -256,7 +257,7 @@ impl Inner {
         let mut file = self.read(root)?;
         let outcome = change(&mut file, self)?;
         self.directory.write(root, &file.encode(root))?;
-        tracing::info!(root = %root, verb, "a root key's file was changed");
+        event::root_changed(root, verb);
         Ok(outcome)
     }
 
