@@ -12,6 +12,7 @@ mod site;
 mod small;
 mod store;
 mod telemetry;
+mod whereabouts;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -204,6 +205,7 @@ pub async fn build(
             &report.whereabouts.observed,
             report.deleted_kept_s,
         );
+        site.located(report.whereabouts.asked);
         let site = Arc::new(site);
         let (collector, in_use) = telemetry::start(&site, &settings.limits, settings.telemetry)?.unzip();
         let told = listeners::Told {
@@ -217,6 +219,8 @@ pub async fn build(
         running.addresses.push(addresses);
         running.sites.push(Arc::clone(&site));
         housekeeping::start(&mut running.listeners, Arc::clone(&site), stop.clone());
+        let period = Duration::from_millis(settings.limits.whereabouts_check_ms);
+        whereabouts::start(&mut running.listeners, Arc::clone(&site), period, stop.clone());
         scrub::start(&mut running.listeners, site, stop.clone());
     }
     Ok(running)

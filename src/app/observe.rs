@@ -72,6 +72,10 @@ const AUDIT: Reason = "the audit log cannot be written, and nothing is done that
 under the audit directory; it recovers by itself";
 const INDEX: Reason = "the index does not answer, or is not this region's: look at its disk or its server; it recovers by itself";
 
+/// No other replica would do better, and what lies in the store is still read.
+const ADRIFT: &str = "the store is not where the region's file says, or not what it must be: writes are refused until it is; the log says \
+what was found (store_adrift)\n";
+
 impl Readiness {
     fn new(metrics: &Metrics) -> Self {
         Self { last: Mutex::default(), asking: Semaphore::new(1), recent: Mutex::new(Recent::new(metrics)) }
@@ -100,7 +104,10 @@ impl Readiness {
 
     fn answer(&self, site: &Site, found: Result<(), Reason>) -> SmallResponse {
         let region = &site.region().id;
-        let notes = held(&self.recent).notes(site.metrics());
+        let mut notes = held(&self.recent).notes(site.metrics());
+        if site.anchored.is_adrift() {
+            notes.push_str(ADRIFT);
+        }
         let (status, text) = match found {
             Ok(()) => (StatusCode::OK, format!("region {region} is ready\n{notes}")),
             Err(why) => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::audit::{AuditError, AuditKeys, Decision, Log, Options, Recorded, Source, Verdict};
-use crate::blobs::{BlobStore, ProbeError, ProbeReport, S3Store, probe};
+use crate::blobs::{Anchored, BlobStore, ProbeError, ProbeReport, S3Store, probe};
 use crate::catalogue::{self, Catalogue, ClassProfile, LengthHiding, Region};
 use crate::database::{Address, AddressError};
 use crate::identity::Identity;
@@ -16,7 +16,7 @@ use crate::keys::{
 };
 use crate::model::{
     BucketName, Clock, Entropy, EntropyError, Environment, RegionId, Tenant, TenantCode, TenantStatus,
-    Unclassified, Weight,
+    Timestamp, Unclassified, Weight,
 };
 use crate::placement::{Operation, Placement, Question, Refusal, decide};
 use crate::settings::{Limits, RegionSettings, Scrub, SecretError};
@@ -68,6 +68,8 @@ pub struct SiteParts {
 pub struct Site {
     pub(super) parts: SiteParts,
     pub(super) store: Arc<dyn BlobStore>,
+    /// The same store, without what tests put before it.
+    pub(super) anchored: Arc<Anchored>,
     s3: Option<Arc<S3Store>>,
     /// Who we are to its store and its databases.
     pub(super) credentials: Vec<InUse>,
@@ -184,7 +186,8 @@ impl Site {
         let keys = audit_keys(&ring).await?;
         let mut index = open_index(&parts, &mut credentials).await?;
         let log = open_log(&parts, keys).await?;
-        let store::Opened { mut store, s3, identity } = store::open(&parts).await?;
+        let store::Opened { store: anchored, s3, identity } = store::open(&parts).await?;
+        let mut store: Arc<dyn BlobStore> = Arc::<Anchored>::clone(&anchored);
         credentials.extend(identity.map(|identity| InUse { by: "store", identity }));
         if let Some(between) = &parts.between {
             index = between.index(&parts.region.id, index);
@@ -230,6 +233,7 @@ impl Site {
         Ok(Self {
             parts,
             store,
+            anchored,
             s3,
             credentials,
             index,
@@ -286,6 +290,16 @@ impl Site {
     pub fn refresh_metrics(&self) {
         let memory = self.vault.memory().used_bytes();
         self.metrics().memory_used_bytes().set(i64::try_from(memory).unwrap_or(i64::MAX));
+        self.metrics().store_adrift().set(i64::from(self.anchored.is_adrift()));
+    }
+
+    /// The store said where it is, and how long it keeps what is deleted, at that moment.
+    pub(super) fn located(&self, asked: Timestamp) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics().store_located().set(gauge(asked.seconds()));
+        if let Some(kept_s) = self.store.describe().deleted_kept_s {
+            self.metrics().store_deleted_kept_s().set(gauge(kept_s));
+        }
     }
 
     /// Time, as its parts see it.

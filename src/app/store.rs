@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::blobs::{
-    BlobStore, CircuitSettings, FsSettings, FsStore, GcsSettings, GcsStore, LimitSettings, MemoryStore,
-    Outbound, OutboundSettings, Reidentified, S3Credentials, S3Quirks, S3Settings, S3Store,
+    Anchored, BlobStore, CircuitSettings, FsSettings, FsStore, GcsSettings, GcsStore, LimitSettings,
+    MemoryStore, Outbound, OutboundSettings, Reidentified, S3Credentials, S3Quirks, S3Settings, S3Store,
 };
 use crate::catalogue;
 use crate::identity::{Identity, Rotating};
@@ -21,8 +21,8 @@ const ATTEMPT_MS: u64 = 180_000;
 
 /// A region's store.
 pub(super) struct Opened {
-    /// The driver, behind the stack through which it is called.
-    pub(super) store: Arc<dyn BlobStore>,
+    /// The driver, behind the stack through which it is called, and what stops writes to a store that is elsewhere.
+    pub(super) store: Arc<Anchored>,
     /// The bare driver, if it is one whose service is known for quirks.
     pub(super) s3: Option<Arc<S3Store>>,
     /// Who we are to it, if it asks.
@@ -58,7 +58,7 @@ pub(super) async fn open(parts: &SiteParts) -> Result<Opened, SiteError> {
     };
     let settings = outbound(&parts.limits);
     let store = Outbound::new(driver, settings, &parts.metrics, Arc::clone(&parts.entropy));
-    Ok(Opened { store: Arc::new(store), s3, identity })
+    Ok(Opened { store: Arc::new(Anchored::new(Arc::new(store))), s3, identity })
 }
 
 /// How the store is called, as far as the process's limits say.

@@ -51,6 +51,7 @@
 //! }
 //! ```
 
+mod anchored;
 mod error;
 #[cfg(feature = "testing")]
 pub mod failpoint;
@@ -66,6 +67,7 @@ mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use anchored::Anchored;
 pub use error::{BackendAnswer, Error, ErrorKind, Verb};
 pub use fs::{FsSettings, FsStore};
 pub use gcs::{GcsCredentials, GcsSettings, GcsStore};

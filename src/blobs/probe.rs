@@ -126,8 +126,7 @@ pub async fn probe(
     }
 }
 
-/// Asks only where the store is: the part of the probe that writes nothing. Like the rest of it, it is asked at the start alone: a
-/// bucket that is made anew elsewhere while the process runs is found at its next start.
+/// Asks only where the store is: the part of the probe that writes nothing, and that is asked again while a process serves.
 pub async fn whereabouts(store: &dyn BlobStore, clock: &dyn Clock) -> Result<Whereabouts, ProbeError> {
     let declared = store.describe().declared_location;
     let said = store.locate().await?.filter(|said| !said.is_empty());

@@ -30,10 +30,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args),
         Command::Tenant(command) => tenant::run(command).await,
         Command::Credential(command) => credential::run(command).await,
-        Command::Bucket(command) => bucket::run(command).await,
+        Command::Bucket(command) => Box::pin(bucket::run(command)).await,
         Command::Audit(command) => audit::run(command).await,
         Command::Where(args) => Box::pin(whereabouts::run(args)).await,
-        Command::Scrub(args) => scrub::run(args).await,
+        Command::Scrub(args) => Box::pin(scrub::run(args)).await,
         Command::Inspect(args) => inspect::run(args).await,
     }
 }

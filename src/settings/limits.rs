@@ -85,6 +85,8 @@ limits! {
     drain_idle_ms_max = 500, 0, 30_000;
     /// How often certificate, key and credentials are looked at for a change; SIGHUP looks at once.
     reload_check_ms = 10_000, 100, 3_600_000;
+    /// How often a region's store is asked where it is; one that is elsewhere takes no more writes.
+    whereabouts_check_ms = 600_000, 100, 86_400_000;
     /// Connections of one listener. Those of tenants are shared by weight from their first identified request on.
     connections_max = 10_000, 1, 1_000_000;
     /// Requests in flight of one region, of all its tenants: each has a share by its weight. In flight is a request until its

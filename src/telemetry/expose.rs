@@ -137,6 +137,21 @@ impl Metrics {
             "Attempts at the blob store beyond a call's first.",
             &self.store_retries,
         );
+        page.gauge(
+            "terroir_store_located_seconds",
+            "When the store last said that it is where it must be; since 1970.",
+            &self.store_located,
+        );
+        page.gauge(
+            "terroir_store_adrift",
+            "1 while the store is not where it must be, and takes no writes.",
+            &self.store_adrift,
+        );
+        page.gauge(
+            "terroir_store_deleted_kept_seconds",
+            "How long the store keeps what was deleted, as it last said.",
+            &self.store_deleted_kept_s,
+        );
         page.gauge("terroir_store_in_flight", "Attempts under way to the blob store.", &self.store_in_flight);
         page.gauge("terroir_store_waiting", "Attempts that wait for a place.", &self.store_waiting);
         page.gauge(

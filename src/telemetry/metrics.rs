@@ -145,6 +145,9 @@ pub struct Metrics {
     pub(super) audit_sequence: Gauge,
     pub(super) memory_used_bytes: Gauge,
     pub(super) memory_limit_bytes: Gauge,
+    pub(super) store_located: Gauge,
+    pub(super) store_adrift: Gauge,
+    pub(super) store_deleted_kept_s: Gauge,
     pub(super) shares: By<Shared, By<ShareEvent, Counter>>,
     pub(super) shares_used: By<Shared, Gauge>,
     pub(super) strangers_refused: Counter,
@@ -339,6 +342,21 @@ impl Metrics {
     /// The memory budget.
     pub fn memory_limit_bytes(&self) -> &Gauge {
         &self.memory_limit_bytes
+    }
+
+    /// When the store last said that it is where it must be; seconds since 1970.
+    pub fn store_located(&self) -> &Gauge {
+        &self.store_located
+    }
+
+    /// 1 while the store is not where it must be, and takes no writes.
+    pub fn store_adrift(&self) -> &Gauge {
+        &self.store_adrift
+    }
+
+    /// How long the store keeps what was deleted, in seconds, as it last said.
+    pub fn store_deleted_kept_s(&self) -> &Gauge {
+        &self.store_deleted_kept_s
     }
 
     /// Claims on a share that were not served at once.

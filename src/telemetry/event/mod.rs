@@ -13,8 +13,8 @@ pub use process::{
 };
 pub use records::{
     blob_elsewhere, blobs_not_deleted, blobs_unknown, debris_left, housekeeping_failed, record_corrupt,
-    scrub_ended, scrub_failed, scrub_interrupted, scrub_pass_not_noted, store_circuit, store_probed,
-    store_quirks_differ,
+    scrub_ended, scrub_failed, scrub_interrupted, scrub_pass_not_noted, store_adrift, store_back,
+    store_circuit, store_probed, store_quirks_differ,
 };
 pub use requests::{
     Served, accept_failed, answer_broken_off, connection_failed, panicked, request_failed, request_panicked,

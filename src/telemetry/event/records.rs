@@ -1,5 +1,6 @@
 //! What is found out about a region's store and the records in it, and what is cleared up there.
 
+use std::error::Error;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -17,6 +18,16 @@ pub fn store_probed(
     deleted_kept_s: Option<u64>,
 ) {
     info!(event = "store_probed", %region, create_if_absent, ?whereabouts, ?deleted_kept_s);
+}
+
+/// A region's store is not where it must be, or not what it must be: no more writes go there.
+pub fn store_adrift(region: &RegionId, error: &dyn Error) {
+    error!(event = "store_adrift", %region, error = chain(error));
+}
+
+/// The store is where it must be again: writes go on.
+pub fn store_back(region: &RegionId) {
+    info!(event = "store_back", %region);
 }
 
 /// A region's store has quirks that its file does not declare, or lacks some that it does: it was exchanged or upgraded.

@@ -1,6 +1,7 @@
 //! The whole proxy with the region `us` on the Google driver: its real S3 front, its real index, the double behind.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
@@ -23,6 +24,10 @@ struct World {
 }
 
 async fn world() -> World {
+    world_that(|_| {}).await
+}
+
+async fn world_that(change: impl FnOnce(&mut Setup)) -> World {
     let double = Double::start(Settings::default()).await;
     double.put_bucket(Bucket::new(BUCKET, "US-CENTRAL1"));
     let store = Store::Gcs(GcsStore {
@@ -36,7 +41,9 @@ async fn world() -> World {
     });
     let stores = BTreeMap::from([("us".parse().unwrap(), store)]);
     let dir = tempfile::tempdir().unwrap();
-    let app = TestApp::start(dir.path(), &Setup { stores, ..Setup::default() }).await;
+    let mut setup = Setup { stores, ..Setup::default() };
+    change(&mut setup);
+    let app = TestApp::start(dir.path(), &setup).await;
     World { double, app, dir }
 }
 
@@ -196,4 +203,69 @@ async fn google_in_trouble_costs_no_acknowledged_record() {
         !text.contains("google") && !text.contains("gcs") && !text.contains("refused on purpose"),
         "{text}"
     );
+}
+
+/// What a scrape says of the store.
+fn gauge(world: &World, name: &str) -> i64 {
+    let site = world.app.site("us");
+    site.refresh_metrics();
+    let page = site.metrics().expose();
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
+    value.parse().unwrap()
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_moves_abroad_while_we_serve_takes_no_more_writes_until_it_is_back() {
+    let world = world_that(|setup| setup.limits.whereabouts_check_ms = 100).await;
+    let clinic = world.app.tenant("us", "clinic", "health").await;
+    clinic.s3.create_bucket().bucket("records").send().await.unwrap();
+    put(&clinic.s3, "records", "before", b"1").await;
+    assert_eq!(gauge(&world, "terroir_store_deleted_kept_seconds"), 604_800);
+    assert!(gauge(&world, "terroir_store_located_seconds") > 1_700_000_000);
+    let written = || world.double.bucket(BUCKET).names().len();
+
+    for (what, wrong) in [
+        ("another location", (|bucket| bucket.location = "EUROPE-WEST9".to_owned()) as fn(&mut Bucket)),
+        ("old generations", |bucket| bucket.versioning = true),
+    ] {
+        let mut bucket = world.double.bucket(BUCKET);
+        let right = (bucket.location.clone(), bucket.versioning);
+        wrong(&mut bucket);
+        world.double.put_bucket(bucket);
+        until(what, || gauge(&world, "terroir_store_adrift") == 1).await;
+        let before = written();
+        let refused =
+            clinic.s3.put_object().bucket("records").key("k").body(b"2".to_vec().into()).send().await;
+        let status = refused.unwrap_err().raw_response().unwrap().status().as_u16();
+        assert_eq!((status, written()), (503, before), "{what}");
+        // What lies there is still read, and may be deleted.
+        assert_eq!(get(&clinic.s3, "records", "before", None).await, b"1");
+
+        let mut bucket = world.double.bucket(BUCKET);
+        (bucket.location, bucket.versioning) = right;
+        world.double.put_bucket(bucket);
+        until("the bucket to be back", || gauge(&world, "terroir_store_adrift") == 0).await;
+        put(&clinic.s3, "records", "k", b"3").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_say_where_it_is_just_now_goes_on_taking_writes() {
+    let world = world_that(|setup| setup.limits.whereabouts_check_ms = 100).await;
+    let clinic = world.app.tenant("us", "clinic", "health").await;
+    clinic.s3.create_bucket().bucket("records").send().await.unwrap();
+    world.double.fault(Call::Control, Fault::Refuse { status: 503 }, None);
+    let asked = || world.double.seen().iter().filter(|it| it.call == Call::Control).count();
+    let before = asked();
+    until("looks", || asked() > before + 6).await;
+    put(&clinic.s3, "records", "k", b"1").await;
+    assert_eq!(gauge(&world, "terroir_store_adrift"), 0);
 }
