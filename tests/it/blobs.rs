@@ -65,14 +65,14 @@ async fn fs_store(root: &std::path::Path) -> FsStore {
 
 #[tokio::test]
 async fn a_store_in_memory_keeps_the_contract() {
-    contract::run("memory", async || Arc::new(MemoryStore::new(region())) as Store).await;
+    contract::run("blobs × memory", async || Arc::new(MemoryStore::new(region())) as Store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_in_a_directory_keeps_the_contract() {
     let temp = tempfile::tempdir().unwrap();
     let mut stores = 0;
-    contract::run("fs", async || {
+    contract::run("blobs × fs", async || {
         stores += 1;
         Arc::new(fs_store(&temp.path().join(stores.to_string())).await) as Store
     })

@@ -19,6 +19,7 @@ use terroir::index::{
 };
 use terroir::model::{ManualClock, SystemEntropy};
 
+use crate::support::contract::held;
 use fixture::*;
 
 /// Buckets of one tenant in the indexes under test.
@@ -68,7 +69,7 @@ async fn sqlite_keeps_the_contract() {
         let outcome = tokio::spawn(check(index)).await;
         assert!(outcome.is_ok(), "contract check failed: {name}");
     }
-    println!("contract index sqlite {}", contract::CHECKS.len());
+    held("index × sqlite", contract::CHECKS.len());
 }
 
 #[test]

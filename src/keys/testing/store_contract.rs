@@ -9,16 +9,17 @@ use crate::model::{ClassCode, KekId, RegionId, TenantCode, Timestamp};
 /// Runs every rule against `one`, an empty store, and `two`, the same store opened again by somebody else; returns how many
 /// rules there were.
 pub async fn store_contract(one: &impl KeyStore, two: &impl KeyStore) -> usize {
-    canary_is_written_once(one, two).await;
-    records_read_back(one, two).await;
-    racers_agree(one, two).await;
-    a_used_id_is_refused(one).await;
-    newest_is_by_epoch_and_ignores_subjects(one, two).await;
-    a_root_is_named_by_its_live_keys_alone(one, two).await;
-    rewrap_is_compare_and_swap(one, two).await;
-    retiring_erases_and_keeps_the_number(one, two).await;
-    pages_are_complete_and_ordered(one).await;
-    9
+    rules![
+        canary_is_written_once(one, two),
+        records_read_back(one, two),
+        racers_agree(one, two),
+        a_used_id_is_refused(one),
+        newest_is_by_epoch_and_ignores_subjects(one, two),
+        a_root_is_named_by_its_live_keys_alone(one, two),
+        rewrap_is_compare_and_swap(one, two),
+        retiring_erases_and_keeps_the_number(one, two),
+        pages_are_complete_and_ordered(one),
+    ]
 }
 
 fn region() -> RegionId {

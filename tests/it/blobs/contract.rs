@@ -9,6 +9,7 @@ use terroir::blobs::{BLOB_BYTES_MAX, BlobInfo, Cursor, Error, ErrorKind, LIST_NA
 use terroir::model::{BlobId, SystemClock, SystemEntropy};
 
 use super::{Store, noise, placed, sealed, somewhere};
+use crate::support::contract::held;
 
 type Check = fn(Store) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -43,14 +44,14 @@ const CHECKS: [(&str, Check); 24] = checks![
     the_probe_is_passed_and_leaves_nothing,
 ];
 
-/// Runs every check on a store of its own.
-pub(super) async fn run(kind: &str, mut fresh: impl AsyncFnMut() -> Store) {
+/// Runs every check on a store of its own, and holds their number against `row`.
+pub(super) async fn run(row: &str, mut fresh: impl AsyncFnMut() -> Store) {
     for (name, check) in CHECKS {
         let store = fresh().await;
         let outcome = tokio::spawn(check(store)).await;
-        assert!(outcome.is_ok(), "contract blobs {kind}: {name}");
+        assert!(outcome.is_ok(), "contract {row}: {name}");
     }
-    println!("contract blobs {kind} {}", CHECKS.len());
+    held(row, CHECKS.len());
 }
 
 fn kind<T: std::fmt::Debug>(outcome: Result<T, Error>) -> ErrorKind {

@@ -41,7 +41,7 @@ pub(crate) async fn started() -> (Double, GcsStore) {
 async fn a_store_on_google_cloud_storage_keeps_the_contract() {
     let double = Double::start(Settings::default()).await;
     let mut buckets = 0;
-    contract::run("gcs", async || {
+    contract::run("blobs × gcs", async || {
         buckets += 1;
         let name = format!("contract-{buckets}");
         double.put_bucket(Bucket::new(&name, "US-CENTRAL1"));

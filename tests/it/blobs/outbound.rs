@@ -34,7 +34,7 @@ fn heads(store: &Arc<Outbound>, count: usize) -> Vec<tokio::task::JoinHandle<Err
 
 #[tokio::test]
 async fn a_store_behind_the_stack_keeps_the_contract() {
-    contract::run("memory-outbound", async || {
+    contract::run("blobs × memory-outbound", async || {
         let (store, _, _) = stage(OutboundSettings::default());
         Arc::new(store) as super::Store
     })

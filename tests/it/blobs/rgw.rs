@@ -16,8 +16,8 @@ const QUIRKS: S3Quirks =
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_s3_driver_on_ceph_rgw() {
     let server = rgw::shared().await;
-    contract::run("s3-rgw-http", async || store(settings(server, false).await)).await;
-    contract::run("s3-rgw-https", async || store(settings(server, true).await)).await;
+    contract::run("blobs × s3-rgw-http", async || store(settings(server, false).await)).await;
+    contract::run("blobs × s3-rgw-https", async || store(settings(server, true).await)).await;
     quirks::are_as_declared(settings(server, false).await).await;
     quirks::are_as_declared(settings(server, true).await).await;
     quirks::a_certificate_of_nobody_we_trust_is_refused(settings(server, true).await).await;

@@ -15,19 +15,8 @@ use crate::support::seaweed::{self, Seaweed};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_s3_driver_on_seaweedfs() {
     let server = seaweed::shared().await;
-    // One bucket with a folder for each check: SeaweedFS gives every bucket volumes of its own, and has as many as the disk
-    // has room for.
-    for (kind, bucket) in [
-        ("s3-seaweedfs-http", server.bucket(&region()).await),
-        ("s3-seaweedfs-https", server.bucket_over_tls(&region()).await),
-    ] {
-        let mut checks = 0;
-        contract::run(kind, async || {
-            checks += 1;
-            store(S3Settings { prefix: format!("check-{checks}/"), ..bucket.clone() })
-        })
-        .await;
-    }
+    contract::run("blobs × s3-seaweedfs-http", folders(server.bucket(&region()).await)).await;
+    contract::run("blobs × s3-seaweedfs-https", folders(server.bucket_over_tls(&region()).await)).await;
     quirks::are_as_declared(server.bucket(&region()).await).await;
     quirks::are_as_declared(server.bucket_over_tls(&region()).await).await;
     quirks::a_certificate_of_nobody_we_trust_is_refused(server.bucket_over_tls(&region()).await).await;
@@ -38,6 +27,16 @@ async fn the_s3_driver_on_seaweedfs() {
     a_name_that_is_not_ours_is_counted_and_hides_nothing(server).await;
     two_prefixes_of_one_bucket_do_not_see_each_other(server).await;
     a_store_that_does_not_say_where_it_is_stays_declared(server).await;
+}
+
+/// One bucket with a folder for each check: `SeaweedFS` gives every bucket volumes of its own, and has as many as the disk has
+/// room for.
+fn folders(bucket: S3Settings) -> impl AsyncFnMut() -> Store {
+    let mut checks = 0;
+    async move || {
+        checks += 1;
+        store(S3Settings { prefix: format!("check-{checks}/"), ..bucket.clone() })
+    }
 }
 
 fn store(settings: S3Settings) -> Store {

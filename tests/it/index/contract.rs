@@ -1,5 +1,5 @@
-//! What every implementation of `Index` must do. Each check gets an empty index; [`CHECKS`] names them all, so that the
-//! count that a run prints cannot shrink unnoticed.
+//! What every implementation of `Index` must do. Each check gets an empty index; [`CHECKS`] names them all, and
+//! `tests/it/contracts.toml` says how many they are.
 
 use std::pin::Pin;
 use std::time::Duration;

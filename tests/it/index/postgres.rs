@@ -16,6 +16,7 @@ use terroir::model::{ManualClock, SystemEntropy};
 
 use super::fixture::*;
 use super::{contract, reference};
+use crate::support::contract::held;
 use crate::support::postgres::{Database, shared};
 
 pub(super) fn options(address: Address) -> PostgresOptions {
@@ -51,7 +52,7 @@ async fn postgres_keeps_the_contract() {
         assert!(outcome.is_ok(), "contract check failed: {name}");
         index.close().await;
     }
-    println!("contract index postgres {}", contract::CHECKS.len());
+    held("index × postgres", contract::CHECKS.len());
 }
 
 #[test]

@@ -10,6 +10,8 @@ use terroir::keys::{
 };
 use terroir::model::{ClassCode, Clock, KekId, ManualClock, SystemEntropy, TenantCode, Timestamp};
 
+use crate::support::contract::held;
+
 struct Files {
     kms: LocalFileKms,
     clock: Arc<ManualClock>,
@@ -85,13 +87,13 @@ async fn local_files_keep_the_kms_contract() {
         Arc::new(SystemEntropy),
     );
     let rules = kms_contract(&Files { kms: kms.unwrap(), clock }).await;
-    println!("contract kms × local-file: {rules} rules");
+    held("kms × local-file", rules);
 }
 
 #[tokio::test]
 async fn the_scripted_kms_keeps_the_kms_contract() {
     let rules = kms_contract(&Scripted(ScriptedKms::new())).await;
-    println!("contract kms × scripted: {rules} rules");
+    held("kms × scripted", rules);
 }
 
 #[tokio::test]
@@ -100,7 +102,7 @@ async fn sqlite_keeps_the_key_store_contract() {
     let path = folder.path().join("keystore.sqlite");
     let (one, two) = tokio::join!(SqliteKeyStore::open(&path), SqliteKeyStore::open(&path));
     let rules = store_contract(&one.unwrap(), &two.unwrap()).await;
-    println!("contract key-store × sqlite: {rules} rules");
+    held("key-store × sqlite", rules);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,7 +112,7 @@ async fn postgres_keeps_the_key_store_contract() {
     let open = || PostgresKeyStore::open(database.address(), &clock);
     let (one, two) = tokio::join!(open(), open());
     let rules = store_contract(&one.unwrap(), &two.unwrap()).await;
-    println!("contract key-store × postgres: {rules} rules");
+    held("key-store × postgres", rules);
     database.run("INSERT INTO terroir_keys.migrations (version, applied_ms) VALUES (9, 0)").await;
     let refused = open().await;
     assert!(matches!(refused, Err(StoreError::NewerSchema { found: 9, known: 1 })), "{refused:?}");
@@ -202,7 +204,7 @@ async fn replicas_that_mint_one_key_at_once_end_with_one() {
 async fn the_memory_store_keeps_the_key_store_contract() {
     let one = MemoryKeyStore::new();
     let rules = store_contract(&one, &one.clone()).await;
-    println!("contract key-store × memory: {rules} rules");
+    held("key-store × memory", rules);
 }
 
 #[tokio::test]
