@@ -9,6 +9,7 @@ import hashlib
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -147,8 +148,105 @@ class Evidencing(unittest.TestCase):
         case = cases.Case(lambda: None, "own", False, 1, True)
         case.name = "a_new_case"
         text = evidence.document([{"case": "an_old_case", "fault": "f", "seed": "s", "amplification": 1.0, "recovery_s": None,
-                                   "commit": "c", **dict.fromkeys(ledger.Ledger.COUNTS, 0), "facts": {}}], 1)
+                                   **dict.fromkeys(ledger.Ledger.COUNTS, 0), "facts": {}}], 1, evidence.Subject("/bin/true"))
         self.assertEqual(evidence.missing([case], text), (["a_new_case"], ["an_old_case"]))
+
+
+class Naming(unittest.TestCase):
+    """Rows are of one commit and one binary, and of no others; the document names both."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.root, self.binary = pathlib.Path(self.folder.name, "tree"), pathlib.Path(self.folder.name, "binary")
+        self.root.mkdir()
+        self.binary.write_bytes(b"first")
+        self.git("init", "-q")
+        self.commit("a")
+        self.before = (evidence.subject, list(evidence.ROWS))
+        evidence.ROWS.clear()
+
+    def tearDown(self):
+        evidence.subject, evidence.ROWS[:] = self.before
+        self.folder.cleanup()
+
+    def git(self, *words):
+        named = ("-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
+        return subprocess.run(["git", *named, *words], cwd=self.root, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, name):
+        (self.root / name).write_text(name)
+        self.git("add", name)
+        self.git("commit", "-q", "-m", name)
+
+    def subject(self, binding=True):
+        evidence.subject = evidence.Subject(self.binary, self.root, binding)
+        return evidence.subject
+
+    def row(self):
+        return evidence.row("a_case", "f", ledger.Ledger(), "s")
+
+    def written(self):
+        to = pathlib.Path(self.folder.name, "document.md")
+        evidence.write(1, to)
+        return to.read_text()
+
+    def test_what_stays_as_it_was_is_named_by_the_document(self):
+        about = self.subject()
+        self.assertIsNone(about.unfit())
+        self.row()
+        text = self.written()
+        self.assertIn(f"Commit `{self.git('rev-parse', 'HEAD')}`, binary of SHA-256 `{hashlib.sha256(b'first').hexdigest()}`", text)
+        self.assertNotIn("dirty", text)
+
+    def test_a_tree_with_changes_and_none_at_all_are_unfit_and_it_is_said_what_to_do(self):
+        (self.root / "new.py").write_text("")
+        self.assertRegex(self.subject().unfit(), r"dirty \(new\.py\).*commit")
+        (self.root / "new.py").unlink()
+        (self.root / "a").write_text("changed")
+        self.assertRegex(self.subject().unfit(), r"dirty \(a\).*git stash -u")
+        (self.root / "a").write_text("a")
+        self.assertIsNone(self.subject().unfit())
+        self.assertIn("no checkout of git", evidence.Subject(self.binary, self.folder.name).unfit())
+
+    def test_another_commit_or_binary_gives_no_row_and_no_document(self):
+        def replaced():
+            draft = self.binary.with_suffix(".new")
+            draft.write_bytes(b"other")
+            os.utime(draft, ns=(self.binary.stat().st_atime_ns, self.binary.stat().st_mtime_ns))
+            draft.rename(self.binary)
+
+        for change, said in ((replaced, "SHA-256"), (lambda: self.binary.write_bytes(b"third"), "SHA-256"), (self.binary.unlink, "is none"),
+                             (lambda: self.commit("b"), "the commit was")):
+            self.binary.write_bytes(b"first")
+            self.subject()
+            self.row()
+            change()
+            with self.assertRaisesRegex(AssertionError, "no row for a_case"):
+                self.row()
+            with self.assertRaisesRegex(AssertionError, f"not written.*{said}"):
+                self.written()
+        self.assertEqual(len(evidence.ROWS), 4)
+
+    def test_files_of_the_tree_that_change_meanwhile_give_no_document(self):
+        self.subject()
+        (self.root / "a").write_text("changed")
+        with self.assertRaisesRegex(AssertionError, "not written: files of the tree were changed: a"):
+            self.written()
+
+    def test_an_ordinary_run_goes_on_whatever_changes(self):
+        self.subject(binding=False)
+        self.commit("b")
+        self.binary.write_bytes(b"second")
+        self.row()
+        self.assertEqual(len(evidence.ROWS), 1)
+
+    def test_a_run_for_the_document_does_not_begin_on_a_dirty_tree(self):
+        shutil.copytree(HERE, self.root / "tests/real", ignore=shutil.ignore_patterns("__pycache__"))
+        done = subprocess.run([sys.executable, self.root / "tests/real/run.py", "--reliability"], capture_output=True, text=True,
+                              env={**os.environ, "TERROIR_BIN": "/bin/true"}, timeout=60)
+        self.assertEqual(done.returncode, 64, done.stdout + done.stderr)
+        self.assertRegex(done.stderr, r"cannot be written: the tree is dirty \(tests/.*commit")
+        self.assertFalse((self.root / "docs").exists())
 
 
 class Lying(unittest.TestCase):
