@@ -19,6 +19,7 @@ import unittest
 import cases_kill
 import cases_ranges
 import evidence
+import killing
 import ledger
 import liar
 import linear
@@ -247,6 +248,42 @@ class Naming(unittest.TestCase):
         self.assertEqual(done.returncode, 64, done.stdout + done.stderr)
         self.assertRegex(done.stderr, r"cannot be written: the tree is dirty \(tests/.*commit")
         self.assertFalse((self.root / "docs").exists())
+
+
+class Killing(unittest.TestCase):
+    """A kill counts if a write was under way, and a point is armed until it has its number of such kills."""
+
+    def test_only_writes_that_were_asked_before_the_first_sign_of_death_were_cut_off(self):
+        cut = killing.writes_cut_off
+        self.assertEqual(cut([("small", 1.0, 2.0), ("delete", 1.9, 2.1), ("multipart", 0.5, 2.0)], 2.0), 3)
+        self.assertEqual(cut([None, ("read", 1.0, 2.0), ("range", 1.0, 2.0)], 2.0), 0, "nothing that writes")
+        self.assertEqual(cut([("small", 2.5, 2.6)], 2.0), 0, "asked of the dead")
+        self.assertEqual(cut([("read", 1.0, 1.5), ("small", 1.6, 1.7)], 2.0), 0, "asked after another's connection had broken")
+        self.assertEqual(cut([], 2.0), 0)
+
+    def plan(self, outcomes, points=("a", "b"), kills=4, at_random=1):
+        """Runs a plan whose rounds end as `outcomes(point, turn)` says: (died at its point, writes in flight)."""
+        one, turns = killing.Killing(None, [], "seed"), {}
+
+        def round_(point):
+            one.number += 1
+            turns[point] = turns.get(point, 0) + 1
+            return one.judged(point, *outcomes(point, turns[point]))
+
+        one.round = round_
+        one.run(points, kills, at_random)
+        return one
+
+    def test_a_kill_without_a_write_or_away_from_its_point_is_not_counted_and_done_again(self):
+        all_well = self.plan(lambda point, turn: (bool(point), 2))
+        self.assertEqual((all_well.reached, all_well.idle, all_well.missed, all_well.at_random), ({"a": 2, "b": 2}, 0, 0, 1))
+        some = self.plan(lambda point, turn: {1: (True, 0), 2: (False, 3)}.get(turn, (True, 1)) if point else (False, 0))
+        self.assertEqual((some.reached, some.idle, some.missed, some.at_random, some.at_random_idle), ({"a": 2, "b": 2}, 2, 2, 1, 1))
+
+    def test_a_point_that_is_never_reached_or_never_with_a_write_ends_the_case(self):
+        for outcome in ((False, 3), (True, 0)):
+            with self.assertRaisesRegex(AssertionError, "not reached with a write in flight"):
+                self.plan(lambda point, turn, outcome=outcome: outcome if point == "b" else (bool(point), 2))
 
 
 class Lying(unittest.TestCase):
