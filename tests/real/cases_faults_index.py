@@ -104,19 +104,21 @@ def a_postgres_killed_under_two_replicas_loses_nothing():
              f"recovered in {', '.join(f'{one:.1f}' for one in downs)} s")
 
 
-@case(needs="own", limit_s=900, evidence=True)
+@case(needs="own", limit_s=1_800, evidence=True)
 def conditional_operations_through_two_replicas_are_linearizable():
-    seed = seed_of("linear-two")
+    seed, rounds = seed_of("linear-two"), evidence.length("TERROIR_LINEAR_ROUNDS", 1, 2)
     with Replicas() as pair:
 
-        def killed(leg):
-            if leg % 2:
-                pair.postgres.kill()
-                pair.postgres.revive().wait_until_ready()
-            else:
-                pair.served[1].kill()
-                pair.served[1].start()
+        def index_killed():
+            pair.postgres.kill()
+            pair.postgres.revive().wait_until_ready()
 
-        raced("conditional_operations_through_two_replicas_are_linearizable", "two replicas on one PostgreSQL, one replica and the index killed",
-              lambda: [pair.client_of(0), pair.client_of(1)], killed, seed)
+        def replica_killed(number):
+            pair.served[number].kill()
+            pair.served[number].start()
+
+        kills = [("replica 1", lambda: replica_killed(0)), ("PostgreSQL", index_killed), ("replica 2", lambda: replica_killed(1))]
+        raced("conditional_operations_through_two_replicas_are_linearizable",
+              "two replicas on one PostgreSQL, each replica and the index killed", lambda: [pair.client_of(0), pair.client_of(1)],
+              kills * rounds, seed)
         pair.logs_hold()

@@ -13,10 +13,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
 import cases_kill
+import cases_linear
 import cases_ranges
 import evidence
 import killing
@@ -579,6 +581,60 @@ class Linearizing(unittest.TestCase):
             spoilt = [*lines]
             spoilt[place] = ("read", 1_000, *lines[place][2:])
             self.assert_none(*spoilt)
+
+
+class Racing(unittest.TestCase):
+    """What a client of the races counts as a conditional operation sent is one, and was heard."""
+
+    class Server:
+        """Answers as a register that is never written: a create wins, a swap loses, a read finds `1`."""
+
+        def __init__(self, refuses=0):
+            self.asked, self.refuses = [], refuses
+
+        def put(self, _bucket, _key, _body, if_none_match=None, if_match=None):
+            if self.refuses:
+                self.refuses -= 1
+                raise wire.Broken("before an answer") from ConnectionRefusedError()
+            self.asked.append("create" if if_none_match else "swap" if if_match else "write")
+            return wire.Answer(412 if if_match else 200, {"etag": f'"{_body.decode()}"'}, b"")
+
+        def get(self, *_):
+            self.asked.append("read")
+            return wire.Answer(200, {"etag": '"1"'}, b"1")
+
+        def delete(self, *_):
+            self.asked.append("delete")
+            return wire.Answer(204, {}, b"")
+
+        def close(self):
+            pass
+
+    def raced(self, server, count):
+        history = cases_linear.History()
+        racer = cases_linear.Racer(0, [server], "b", history, "seed", count)
+        racer.run()
+        return racer, history
+
+    def test_conditional_operations_alone_are_counted_and_exactly_so_many_are_sent(self):
+        server = self.Server(refuses=3)
+        racer, history = self.raced(server, 50)
+        conditional = [kind for kind in server.asked if kind in ("create", "swap")]
+        self.assertEqual((racer.sent, len(conditional), history.sent("create", "swap")), (50, 50, 50))
+        self.assertGreater(len(server.asked), 50, "nothing beside them")
+        self.assertEqual(sum(history.sent(kind) for kind in ("create", "swap", "read", "write", "delete")), len(server.asked))
+        self.assertEqual(history.won("create"), server.asked.count("create"))
+        self.assertEqual(history.won("swap"), 0)
+
+    def test_who_is_never_heard_does_not_ask_for_ever(self):
+        time_sleep, cases_linear.time.sleep = cases_linear.time.sleep, lambda _: None
+        try:
+            with self.assertRaisesRegex(AssertionError, "sent 0 conditional operations of 5"):
+                server = self.Server(refuses=1_000_000)
+                server.get = server.delete = lambda *_: server.put("b", "k", b"")
+                self.raced(server, 5)
+        finally:
+            cases_linear.time.sleep = time_sleep
 
 
 class Signing(unittest.TestCase):
