@@ -21,6 +21,7 @@ import cases_kill
 import cases_linear
 import cases_ranges
 import evidence
+import health
 import killing
 import ledger
 import liar
@@ -635,6 +636,61 @@ class Racing(unittest.TestCase):
                 self.raced(server, 5)
         finally:
             cases_linear.time.sleep = time_sleep
+
+
+class Watching(unittest.TestCase):
+    """Who asks an observe listener hears every word of it, and takes none for another."""
+
+    def watched(self, answers, judge):
+        """`answers`: path → [(status, text), …], the last one for good; each may wait."""
+        import http.server
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(handler):
+                said = answers[handler.path]
+                status, text, wait_s = said.pop(0) if len(said) > 1 else said[0]
+                time.sleep(wait_s)
+                handler.send_response(status)
+                handler.send_header("content-length", str(len(text)))
+                handler.end_headers()
+                handler.wfile.write(text.encode())
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with health.Watch(server.server_port - 2) as watch:
+                judge(watch)
+            return watch
+        finally:
+            server.shutdown()
+            server.server_close()
+
+    LIVE, READY, INDEX = (200, "live\n", 0), (200, "region fr is ready\n", 0), (503, "region fr is not ready: the index does not answer\n", 0)
+
+    def test_not_ready_with_its_reason_and_ready_again_are_seen(self):
+        def judge(watch):
+            watch.until(503, "the index")
+            watch.until(200)
+
+        watch = self.watched({"/live": [self.LIVE], "/ready": [self.READY, *[self.INDEX] * 8, self.READY]}, judge)
+        self.assertEqual(watch.not_ready(), [self.INDEX[1]] * 8)
+
+    def test_a_wrong_reason_or_none_is_not_taken_for_it(self):
+        for said in ((503, "region fr is not ready: the audit log\n", 0), (200, "the index\n", 0)):
+            with self.assertRaisesRegex(AssertionError, "not 503 with .*the index"):
+                self.watched({"/live": [self.LIVE], "/ready": [said]}, lambda watch: watch.until(503, "the index", within_s=0.5))
+
+    def test_a_live_that_once_says_no_or_comes_late_is_a_fault(self):
+        for said in ((503, "live\n", 0), (200, "dead\n", 0), (200, "live\n", health.LIVE_WITHIN_S + 0.2)):
+            with self.assertRaisesRegex(AssertionError, "/live"):
+                self.watched({"/live": [self.LIVE, said, self.LIVE], "/ready": [self.READY]}, lambda watch: time.sleep(0.5))
+
+    def test_a_ready_that_answers_with_anything_else_is_a_fault(self):
+        with self.assertRaises(AssertionError):
+            self.watched({"/live": [self.LIVE], "/ready": [(500, "oh", 0), self.READY]}, lambda watch: watch.until(200))
 
 
 class Signing(unittest.TestCase):
