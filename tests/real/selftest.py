@@ -10,6 +10,8 @@ import os
 import pathlib
 import random
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ import cases_linear
 import cases_ranges
 import evidence
 import health
+import http2
 import killing
 import ledger
 import liar
@@ -691,6 +694,123 @@ class Watching(unittest.TestCase):
     def test_a_ready_that_answers_with_anything_else_is_a_fault(self):
         with self.assertRaises(AssertionError):
             self.watched({"/live": [self.LIVE], "/ready": [(500, "oh", 0), self.READY]}, lambda watch: watch.until(200))
+
+
+class Multiplexing(unittest.TestCase):
+    """The HTTP/2 client says of every request what became of it: answered, not begun, lost, or never asked."""
+
+    def served(self, script):
+        """A connection to a server of ours; `script(send, stream_of)` plays it: `stream_of()` waits for the next request's number."""
+        import cases_process
+
+        class Home:
+            home = pathlib.Path(self.folder.name)
+
+        cases_process.Secure.certify(Home)
+        theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        theirs.load_cert_chain(Home.home / "tls.crt", Home.home / "tls.key")
+        theirs.set_alpn_protocols(["h2"])
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def serve():
+            with theirs.wrap_socket(listener.accept()[0], server_side=True) as sock:
+                comes = sock.makefile("rb")
+                self.assertEqual(comes.read(len(http2.PREFACE)), http2.PREFACE)
+                sock.sendall(http2.frame(http2.SETTINGS, 0, 0, b""))
+
+                def stream_of():
+                    while head := comes.read(9):
+                        comes.read(int.from_bytes(head[:3], "big"))
+                        if head[3] in (http2.HEADERS, http2.DATA) and head[4] & http2.END_STREAM:
+                            return int.from_bytes(head[5:], "big")
+                    return None
+
+                script(lambda *words: sock.sendall(http2.frame(*words)), stream_of)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        self.addCleanup(listener.close)
+        self.addCleanup(thread.join, 10)
+        return http2.Connection("localhost", listener.getsockname()[1], ssl.create_default_context(cafile=Home.home / "trusted.pem"), 10)
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def asked(self, connection, body=b""):
+        try:
+            return connection.request("PUT" if body else "GET", "h", "/p", {"x-a": "b" * 300}, body).status
+        except wire.Broken as error:
+            return type(error).__name__
+
+    OK, GONE = bytes([0x80 | 8]), (0x80 | 13).to_bytes(1, "big")
+
+    def test_requests_are_answered_in_any_order_and_bodies_are_whole(self):
+        def script(send, stream_of):
+            first, second = stream_of(), stream_of()
+            send(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, second, self.GONE)
+            send(http2.HEADERS, http2.END_HEADERS, first, b"\x20" + self.OK)
+            send(http2.DATA, 0, first, b"one, ")
+            send(http2.DATA, http2.END_STREAM, first, b"two")
+            stream_of()  # until it hangs up
+
+        connection = self.served(script)
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            first = threads.submit(connection.request, "GET", "h", "/a", {})
+            while connection.next < 3:
+                time.sleep(0.01)
+            second = threads.submit(connection.request, "PUT", "h", "/b", {}, b"x" * 40_000)
+            self.assertEqual((first.result(10).status, first.result().body, second.result(10).status), (200, b"one, two", 404))
+        self.assertEqual(connection.together, 2)
+        connection.close()
+
+    def test_what_a_goaway_leaves_out_was_not_begun_and_what_it_includes_without_an_answer_is_lost(self):
+        def script(send, stream_of):
+            stream_of(), stream_of()
+            send(http2.GOAWAY, 0, 0, (1).to_bytes(4, "big") + bytes(4))
+
+        connection = self.served(script)
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            first = threads.submit(self.asked, connection)
+            while connection.next < 3:
+                time.sleep(0.01)
+            self.assertEqual(threads.submit(self.asked, connection).result(10), "NotBegun")
+            self.assertEqual(first.result(10), "Lost")
+        self.assertEqual((connection.usable(), connection.goaways, self.asked(connection)), (False, 1, "Gone"))
+
+    def test_a_stream_that_is_refused_was_not_begun_and_one_that_is_reset_is_lost(self):
+        for code, said in ((http2.REFUSED_STREAM, "NotBegun"), (2, "Lost"), (0, "Lost")):
+            connection = self.served(lambda send, stream_of, code=code: send(http2.RST_STREAM, 0, stream_of(), code.to_bytes(4, "big")))
+            self.assertEqual(self.asked(connection), said)
+
+    def test_an_answer_without_its_end_and_one_without_a_status_are_lost(self):
+        def cut(send, stream_of):
+            number = stream_of()
+            send(http2.HEADERS, http2.END_HEADERS, number, self.OK)
+            send(http2.DATA, 0, number, b"half")
+
+        self.assertEqual(self.asked(self.served(cut)), "Lost")
+        self.assertEqual(self.asked(self.served(lambda send, stream_of: send(http2.HEADERS, 5, stream_of(), b""))), "Lost")
+
+    def test_where_nobody_listens_nothing_was_asked(self):
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            with self.assertRaises(http2.Gone):
+                http2.Connection("127.0.0.1", closed.getsockname()[1], ssl.create_default_context())
+
+    def test_a_status_is_read_in_every_form_that_it_may_have(self):
+        # RFC 7541, C.6.1 and C.5.1: 302 with and without the code of Huffman.
+        for block, status in (("4882 6402", 302), ("4803 333032", 302), ("88", 200), ("8d", 404), ("20 88", 200), ("3f e11f 88", 200), ("08 83 6c0cff", 503),
+                              ("0803 353033", 503), ("1803 343132", 412), ("7686", None), ("", None)):
+            try:
+                self.assertEqual(http2.status_of(bytes.fromhex(block.replace(" ", ""))), status, block)
+            except ValueError:
+                self.assertIsNone(status, block)
+
+    def test_numbers_are_written_as_they_are_read(self):
+        for number in (0, 1, 126, 127, 128, 255, 256, 1_337, 16_383, 100_000):
+            self.assertEqual(http2.whole(http2.integer(number, 7, 0), 0, 7)[0], number)
+        self.assertEqual(http2.integer(1_337, 5, 0), bytes([31, 154, 10]))  # C.1.2
 
 
 class Signing(unittest.TestCase):
