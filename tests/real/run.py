@@ -41,6 +41,7 @@ import evidence
 import servers
 
 WHOLE_RUN_S = 3_600
+AT_FULL_LENGTH_S = 7_200
 BESIDE = 3
 
 
@@ -73,7 +74,7 @@ def main():
         print(f"docs/reliability.md cannot be written: {why}", file=sys.stderr)
         return 64
     # A hang is a failure that says where.
-    faulthandler.dump_traceback_later(WHOLE_RUN_S, exit=True)
+    faulthandler.dump_traceback_later(AT_FULL_LENGTH_S if wanted.reliability else WHOLE_RUN_S, exit=True)
     unset_what_would_redirect_clients()
     began = time.monotonic()
     failed = run(chosen, wanted.against)

@@ -267,6 +267,38 @@ class Killing(unittest.TestCase):
         self.assertEqual(cut([("read", 1.0, 1.5), ("small", 1.6, 1.7)], 2.0), 0, "asked after another's connection had broken")
         self.assertEqual(cut([], 2.0), 0)
 
+    def test_a_blob_that_the_index_names_and_the_store_has_not_or_not_whole_is_torn(self):
+        import cases_faults_kill
+
+        with tempfile.TemporaryDirectory() as folder:
+            store, whole, cut, gone = pathlib.Path(folder), "0" * 32, "1" * 32, "2" * 32
+            (store / "temp").mkdir()
+            for path, size in ((store / whole, 10), (store / cut, 5), (store / "temp" / gone, 10)):
+                path.write_bytes(bytes(size))
+            one, files = ledger.Ledger(), cases_faults_kill.sizes_in(store)
+            cases_faults_kill.named_and_there(one, [(whole, 10)], files)
+            self.assertEqual(one.counts["torn"], 0)
+            cases_faults_kill.named_and_there(one, [(cut, 10), (gone, 10)], files)
+            self.assertEqual(one.counts["torn"], 2)
+            self.assertEqual(cases_faults_kill.strays(one, store, "fr"), 2)
+            self.assertEqual(one.counts["abroad"], 2, "neither is a blob of this region")
+
+    def test_a_worker_knows_whether_its_request_was_heard(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def hang_up():
+                connection, _ = listener.accept()
+                connection.recv(100)
+                connection.close()
+
+            threading.Thread(target=hang_up, daemon=True).start()
+            heard, unheard = [ledger.Worker(0, wire.Client(f"http://127.0.0.1:{port}", "r", "k", "s"), "b", ledger.Ledger(), "s", ("small",), True, pause_s=0)
+                              for port in (listener.getsockname()[1], 1)]
+            heard.run()
+        unheard.run()
+        self.assertEqual((heard.broke[0], unheard.broke), ("small", None))
+        self.assertLess(heard.broke[1], heard.broke[2])
+        self.assertEqual((heard.ledger.counts["broken"], unheard.ledger.counts["broken"]), (1, 1))
+
     def plan(self, outcomes, points=("a", "b"), kills=4, at_random=1):
         """Runs a plan whose rounds end as `outcomes(point, turn)` says: (died at its point, writes in flight)."""
         one, turns = killing.Killing(None, [], "seed"), {}
