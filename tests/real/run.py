@@ -1,7 +1,7 @@
 """Runs the cases: `run.py [--against terroir|seaweedfs] [--list] [--reliability] [name …]` (a name may be the start of one).
 
 `--reliability` runs the cases that give evidence, at full length, and writes docs/reliability.md; with names, it writes nothing. It
-refuses a dirty tree, and fails if the commit or the binary changes while it runs.
+refuses a dirty tree, and fails if the commit or the binary changes while it runs: give it a copy that no build replaces.
 
 Prints `PASS name seconds` or `FAIL name`, and closes with `N passed, N failed, N skipped`. A case that needs the product
 is skipped, loudly, only when the harness itself is tried against SeaweedFS.
