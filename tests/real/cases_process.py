@@ -14,12 +14,14 @@ import urllib.error
 import urllib.request
 
 import evidence
+import http2
 import ports
 import servers
 import tools
 from cases import case, fresh, note, seed_of
+from http2 import Gone, Lost
 from ledger import Ledger, Worker, patiently
-from wire import Answer, Broken, Client, noise
+from wire import Answer, Client, noise
 
 TENANT = "lyon"
 PATIENCE_S = 60
@@ -123,14 +125,6 @@ tls = {{ certificate = "{self.home}/tls.crt", private-key = "file:{self.home}/tl
             self.child.wait()
 
 
-class Gone(Broken):
-    """Nobody listens: nothing was asked."""
-
-
-class Lost(Broken):
-    """A request was sent, and there was no answer."""
-
-
 class Strict(Client):
     """Follows the protocol (honours `Connection: close`) and repeats nothing: what was sent must be answered, or is in `lost`."""
 
@@ -174,17 +168,58 @@ class Strict(Client):
         return Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, body)
 
 
+class Pool:
+    """The HTTP/2 connection that some clients share: a new one when the one before takes no more."""
+
+    def __init__(self, server):
+        self.server, self.lock, self.current, self.made = server, threading.Lock(), None, []
+
+    def connection(self):
+        with self.lock:
+            if self.current is None or not self.current.usable():
+                context = ssl.create_default_context(cafile=str(self.server.home / "trusted.pem"))
+                self.current = http2.Connection("localhost", self.server.base, context, PATIENCE_S)
+                self.made.append(self.current)
+            return self.current
+
+
+class Multiplexed(Client):
+    """`Strict` over HTTP/2, on a connection that it shares. `not_begun`: what the server said itself that it did nothing with."""
+
+    def __init__(self, endpoint, keys, pool):
+        super().__init__(endpoint, "fr", *keys)
+        self.pool, self.lost, self.not_begun = pool, [], 0
+
+    def exchange(self, method, where, head, chunks):
+        connection = self.pool.connection()
+        named = {name: value for name, value in head.items() if name != "host"}
+        try:
+            return connection.request(method, head["host"], where, named, b"".join(chunks))
+        except http2.NotBegun:
+            self.not_begun += 1
+            raise
+        except Lost as error:
+            self.lost.append(f"{method}: {error}")
+            raise
+
+    def close(self):
+        """The others go on with it."""
+
+
 # Small ones: the time of a case is to go into requests that meet its event.
 MIX = ("small", "small", "medium", "conditional", "read", "read", "read", "range", "delete")
 
 
 class Load:
-    """Six clients of ours and two of boto3 that work as fast as they can, also while nobody listens, until they are told to stop."""
+    """Six clients of ours and two of boto3 that work as fast as they can, also while nobody listens, until they are told to stop.
+    `multiplexed`: ours speak HTTP/2, three on one connection."""
 
-    def __init__(self, server, keys, bucket, seed, mix=MIX):
+    def __init__(self, server, keys, bucket, seed, mix=MIX, multiplexed=False):
         self.server, self.keys, self.bucket, self.ledger, self.lost = server, keys, bucket, Ledger(), []
         self.halt, self.lock, self.chance_seed = threading.Event(), threading.Lock(), seed
-        self.workers = [Worker(number, server.client(keys), bucket, self.ledger, seed, mix, pause_s=0.01) for number in range(6)]
+        self.pools = [Pool(server), Pool(server)] if multiplexed else []
+        clients = [Multiplexed(server.client(keys).endpoint, keys, self.pools[number % 2]) if multiplexed else server.client(keys) for number in range(6)]
+        self.workers = [Worker(number, client, bucket, self.ledger, seed, mix, pause_s=0.01) for number, client in enumerate(clients)]
         self.others = [threading.Thread(target=self.boto3, args=(number,), daemon=True) for number in range(2)]
 
     def __enter__(self):
@@ -267,22 +302,27 @@ def told(name, fault, load, seed, checked, recovery_s=None, **facts):
     note(f"{counts['operations']} operations, {counts['acknowledged']} acknowledged, 0 of those that were sent lost, {facts}")
 
 
-@case(needs="own", alone=True, limit_s=900, evidence=True)
+@case(needs="own", alone=True, limit_s=1_200, evidence=True)
 def sigterm_under_load_over_tls_fails_no_request():
-    """Again and again: SIGTERM while eight clients ask as fast as they can, one second of notice, a drain, and a new process."""
-    seed, rounds = seed_of("sigterm"), evidence.length("TERROIR_DRAINS", 6, 50)
-    with servers.Scratch() as folder, Secure(folder / "tls", "drain-notice-ms = 1000") as server:
+    """Again and again: SIGTERM while eight clients ask as fast as they can, a drain, and a new process. With one second of notice, and with
+    none, as it is unless set; in HTTP/1.1 and in HTTP/2."""
+    drained("SIGTERM under load over TLS, a supervisor starts the process again", "drain-notice-ms = 1000", False)
+    drained("the same, without notice (the default)", "", False)
+    drained("the same, without notice, six of eight clients in HTTP/2", "", True)
+
+
+def drained(fault, limits, multiplexed):
+    seed, rounds = seed_of("sigterm"), evidence.length("TERROIR_DRAINS", 5, 50)
+    with servers.Scratch() as folder, Secure(folder / "tls", limits) as server:
         keys = with_a_tenant(server)
         bucket, downs, drains = bucket_at(server, keys), [], []
-        with Load(server, keys, bucket, seed) as load:
+        with Load(server, keys, bucket, seed, multiplexed=multiplexed) as load:
             for round_ in range(rounds):
                 load.until(60 + 7 * (round_ % 10))
                 server.child.send_signal(signal.SIGTERM)
                 asked = time.monotonic()
-                while (said := server.said("/ready"))[0] == 200:
-                    assert time.monotonic() - asked < 10, "a drain that nobody is told of"
-                assert said[0] == 503 and "draining" in said[1], said
-                assert server.said("/live")[0] == 200
+                if limits:
+                    told_of_the_drain(server, asked)
                 assert server.child.wait(PATIENCE_S) == 0, server.log.read_text()
                 drains.append(time.monotonic() - asked)
                 ended = time.monotonic()
@@ -293,9 +333,24 @@ def sigterm_under_load_over_tls_fails_no_request():
                 downs.append(time.monotonic() - ended)
         checked = load.ledger.verify(server.client(keys), bucket)
         load.ledger.clean()
-        told("sigterm_under_load_over_tls_fails_no_request", "SIGTERM under load over TLS, a supervisor starts the process again", load, seed,
-             checked, sorted(downs)[rounds // 2], drains=rounds, requests_sent_and_not_answered=0,
-             longest_from_signal_to_end_s=f"{max(drains):.1f}")
+        facts = {}
+        if multiplexed:
+            made = [connection for pool in load.pools for connection in pool.made]
+            # Each drain ends each connection, and says so.
+            assert len(made) >= 2 * rounds and sum(connection.goaways > 0 for connection in made) >= 2 * rounds, [one.ended for one in made]
+            assert max(connection.together for connection in made) > 1, "one at a time is not what HTTP/2 is for"
+            facts = {"http_2_connections": len(made), "most_requests_at_once_on_one": max(connection.together for connection in made),
+                     "not_begun_and_said_so": sum(worker.client.not_begun for worker in load.workers)}
+        told("sigterm_under_load_over_tls_fails_no_request", fault, load, seed, checked, sorted(downs)[rounds // 2], drains=rounds,
+             notice_s=int(bool(limits)), requests_sent_and_not_answered=0, longest_from_signal_to_end_s=f"{max(drains):.1f}", **facts)
+
+
+def told_of_the_drain(server, asked):
+    """While there is notice, `/ready` says it, and `/live` is as ever."""
+    while (said := server.said("/ready"))[0] == 200:
+        assert time.monotonic() - asked < 10, "a drain that nobody is told of"
+    assert said[0] == 503 and "draining" in said[1], said
+    assert server.said("/live")[0] == 200
 
 
 @case(needs="own", alone=True, limit_s=600, evidence=True)

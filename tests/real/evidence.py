@@ -1,6 +1,11 @@
-"""What the fault cases measured, as rows; and `docs/reliability.md`, which is made of them and of nothing else."""
+"""What the fault cases measured, as rows; and `docs/reliability.md`, which is made of them and of nothing else.
+
+A run is about one commit and one binary (`Subject`), taken when it begins. A run that is to write the document begins on a clean
+tree, and a row is refused once either is another.
+"""
 
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -15,6 +20,7 @@ COLUMNS = ("fault", "operations", "acknowledged", "refused", "broken", "lost", "
 _lock = threading.Lock()
 ROWS = []
 at_full_length = False
+subject = None  # what this run is about; None where it is not about the product
 
 
 def length(variable, ordinary, full):
@@ -28,25 +34,82 @@ def row(case, fault, ledger, seed, amplification=None, recovery_s=None, unasked=
     ledgers = ledger if isinstance(ledger, (list, tuple)) else [ledger]
     counts = {name: sum(one.counts[name] for one in ledgers) for name in ledgers[0].counts}
     made = {"case": case, "fault": fault, "seed": seed, "amplification": amplification, "recovery_s": recovery_s, **counts,
-            "unasked": list(unasked), "facts": facts, "commit": commit()}
+            "unasked": list(unasked), "facts": facts}
+    if subject and subject.binding and (changes := subject.glanced()):
+        raise AssertionError(f"no row for {case}: {'; '.join(changes)}")
     with _lock:
         ROWS.append(made)
     return made
 
 
-def commit():
-    return subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+class Subject:
+    """What a run is about: a commit of the checkout, and the binary under test by the hash of its bytes."""
+
+    def __init__(self, binary, root=ROOT, binding=False):
+        """`binding`: rows are of this commit and binary, or there are none."""
+        self.root, self.binary, self.binding = root, pathlib.Path(binary), binding
+        # First what is cheap to look at: who changes the file while it is hashed is found as well.
+        self.file, self.commit = self.looks(), self.head()
+        self.sha256, self.dirty = self.hashed(), self.changes()
+
+    def unfit(self):
+        """Why the document cannot be made of this, and what to do; None if it can."""
+        if not self.commit:
+            return f"{self.root} is no checkout of git, so no commit can be named: run it in one"
+        if self.dirty:
+            return (f"the tree is dirty ({', '.join(self.dirty[:5])}{', …' if len(self.dirty) > 5 else ''}), and the document names a commit: "
+                    "commit, `git stash -u`, or `git worktree add` a clean one; then build and run again")
+        return None
+
+    def glanced(self):
+        """What is another than at the start, as far as a quick look tells."""
+        head, file = self.head(), self.looks()
+        return ([f"the commit was {self.commit[:12]} and is {head[:12] or 'none'}"] if head != self.commit else []) + (
+            [f"{self.binary} was replaced or changed while the run went on"] if file != self.file else [])
+
+    def changed(self):
+        """What is another than at the start, by its content."""
+        found, sha256 = self.glanced(), self.hashed()
+        if sha256 != self.sha256:
+            found.append(f"the binary's SHA-256 was {self.sha256} and is {sha256 or 'none'}")
+        if self.changes() != self.dirty:
+            found.append(f"files of the tree were changed: {', '.join(self.changes()[:5]) or 'none is now'}")
+        return found
+
+    def head(self):
+        return self.git("rev-parse", "--verify", "--quiet", "HEAD").strip()
+
+    def changes(self):
+        return [line[3:] for line in self.git("status", "--porcelain").splitlines()]
+
+    def git(self, *words):
+        return subprocess.run(["git", *words], cwd=self.root, capture_output=True, text=True).stdout
+
+    def looks(self):
+        try:
+            now = self.binary.stat()
+        except OSError:
+            return None
+        # Not the time of its inode: a link that cargo takes away changes nothing here.
+        return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
+
+    def hashed(self):
+        try:
+            with open(self.binary, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return None
 
 
-def document(rows, seconds):
-    commits = sorted({one["commit"] for one in rows})
+def document(rows, seconds, about):
+    """`about`: the `Subject` of all rows."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     day = datetime.datetime.now(datetime.timezone.utc).date()
     lines = [
         "# Reliability: what was broken, and what it cost",
         "",
-        "Made by `tests/real/run.py --reliability`, which writes this file only if every case passed; do not edit. Commit "
-        f"`{'`, `'.join(commits)}`, {day}, {os.cpu_count()} cores, {memory} GiB, Linux {platform.release().split('-')[0]}, {seconds:.0f} s in all. The binary is that of the "
+        "Made by `tests/real/run.py --reliability`, which writes this file only if every case passed, the tree was clean, and neither commit nor binary "
+        f"changed meanwhile; do not edit. Commit `{about.commit}`, binary of SHA-256 `{about.sha256}`, {day}, {os.cpu_count()} cores, {memory} GiB, Linux {platform.release().split('-')[0]}, {seconds:.0f} s in all. The binary is that of the "
         "tests (unoptimised, with its fail points): times say how, not how fast.",
         "",
         "Real servers, the built binary, clients that are not ours or that speak the wire themselves. Every case has an independent model of what each key may "
@@ -66,22 +129,19 @@ def document(rows, seconds):
     lines += ["", "## The cases", "", "Run one with `tests/real/run.py NAME`; `TERROIR_SEED` repeats a seed's choices (not the machine's).", ""]
     for one in rows:
         facts = "".join(f"; {name.replace('_', ' ')} {value}" for name, value in one["facts"].items())
-        where = f"; commit `{one['commit']}`" if len(commits) > 1 else ""
-        lines.append(f"- `{one['case']}` ({one['fault']}): seed `{one['seed']}`{facts}{where}.")
+        lines.append(f"- `{one['case']}` ({one['fault']}): seed `{one['seed']}`{facts}.")
     return "\n".join(lines) + "\n"
 
 
-def write(seconds):
-    """Writes the document, and the rows beside the tools for whoever wants to compute with them."""
+def write(seconds, to=DOCUMENT):
+    """Writes the document, and the rows beside the tools for whoever wants to compute with them; or says why it does not."""
+    if changes := subject.changed():
+        raise AssertionError(f"the document is not written: {'; '.join(changes)}")
     ROWS.sort(key=lambda one: one["fault"])
-    write_raw()
-    DOCUMENT.write_text(document(ROWS, seconds))
-
-
-def write_raw():
     raw = ROOT / ".tools/reliability.json"
-    if raw.parent.is_dir():
-        raw.write_text(json.dumps(ROWS, indent=1))
+    if to == DOCUMENT and raw.parent.is_dir():
+        raw.write_text(json.dumps({"commit": subject.commit, "binary_sha256": subject.sha256, "rows": ROWS}, indent=1))
+    to.write_text(document(ROWS, seconds, subject))
 
 
 def missing(cases, text):

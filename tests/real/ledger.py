@@ -126,6 +126,7 @@ class Worker(threading.Thread):
         self.keys, self.until_broken, self.pause_s = keys, until_broken, pause_s
         self.halt = threading.Event()
         self.in_flight, self.fault = False, None
+        self.broke = None  # the last operation without an answer: (kind, when it was asked, when it broke), or None if nobody listened
         self.finished = 0
         client.twice = False
 
@@ -144,12 +145,14 @@ class Worker(threading.Thread):
     def one(self, key, kind):
         """One operation; False if the connection broke before its answer."""
         self.ledger.add("operations")
-        self.in_flight = True
+        self.in_flight, asked = True, time.monotonic()
         seed, size = f"{self.chance.random()}", self.size(kind)
         try:
             answer, state = getattr(self, f"do_{kind}", self.do_put)(key, seed, size)
         except (Broken, OSError, TimeoutError) as error:
             self.ledger.add("broken")
+            refused = isinstance(error, ConnectionRefusedError) or isinstance(error.__cause__, ConnectionRefusedError)
+            self.broke = None if refused else (kind, asked, time.monotonic())
             if isinstance(error, TimeoutError):
                 self.fault = f"{key.name}: {kind} had no answer in time"
             self.client.close()
@@ -248,6 +251,7 @@ class Worker(threading.Thread):
 
 
 READ = object()
+READS = ("read", "range")  # the kinds that change nothing
 
 
 def text_of(body, name):

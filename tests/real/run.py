@@ -1,6 +1,7 @@
 """Runs the cases: `run.py [--against terroir|seaweedfs] [--list] [--reliability] [name …]` (a name may be the start of one).
 
-`--reliability` runs the cases that give evidence, at full length, and writes docs/reliability.md.
+`--reliability` runs the cases that give evidence, at full length, and writes docs/reliability.md; with names, it writes nothing. It
+refuses a dirty tree, and fails if the commit or the binary changes while it runs: give it a copy that no build replaces.
 
 Prints `PASS name seconds` or `FAIL name`, and closes with `N passed, N failed, N skipped`. A case that needs the product
 is skipped, loudly, only when the harness itself is tried against SeaweedFS.
@@ -40,6 +41,7 @@ import evidence
 import servers
 
 WHOLE_RUN_S = 3_600
+AT_FULL_LENGTH_S = 7_200
 BESIDE = 3
 
 
@@ -63,13 +65,25 @@ def main():
     if wanted.against == "terroir" and not os.access(os.environ.get("TERROIR_BIN", ""), os.X_OK):
         print("TERROIR_BIN must name the built terroir binary", file=sys.stderr)
         return 64
+    writes = wanted.reliability and not wanted.names
+    if wanted.against == "terroir":
+        evidence.subject = evidence.Subject(os.environ["TERROIR_BIN"], binding=writes)
+        print(f"commit {evidence.subject.commit[:12] or 'unknown'}{', dirty' if evidence.subject.dirty else ''}, "
+              f"binary {evidence.subject.sha256}", flush=True)
+    if writes and (why := evidence.subject.unfit() if evidence.subject else "the document is about the product"):
+        print(f"docs/reliability.md cannot be written: {why}", file=sys.stderr)
+        return 64
     # A hang is a failure that says where.
-    faulthandler.dump_traceback_later(WHOLE_RUN_S, exit=True)
+    faulthandler.dump_traceback_later(AT_FULL_LENGTH_S if wanted.reliability else WHOLE_RUN_S, exit=True)
     unset_what_would_redirect_clients()
     began = time.monotonic()
     failed = run(chosen, wanted.against)
-    if wanted.reliability and not failed and not wanted.names:
-        evidence.write(time.monotonic() - began)
+    if writes and not failed:
+        try:
+            evidence.write(time.monotonic() - began)
+        except AssertionError as error:
+            print(error, file=sys.stderr)
+            return 1
         print(f"wrote {evidence.DOCUMENT.relative_to(evidence.ROOT)}")
     return failed
 

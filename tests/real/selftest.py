@@ -9,15 +9,23 @@ import hashlib
 import os
 import pathlib
 import random
+import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
 import cases_kill
+import cases_linear
 import cases_ranges
 import evidence
+import health
+import http2
+import killing
 import ledger
 import liar
 import linear
@@ -147,8 +155,173 @@ class Evidencing(unittest.TestCase):
         case = cases.Case(lambda: None, "own", False, 1, True)
         case.name = "a_new_case"
         text = evidence.document([{"case": "an_old_case", "fault": "f", "seed": "s", "amplification": 1.0, "recovery_s": None,
-                                   "commit": "c", **dict.fromkeys(ledger.Ledger.COUNTS, 0), "facts": {}}], 1)
+                                   **dict.fromkeys(ledger.Ledger.COUNTS, 0), "facts": {}}], 1, evidence.Subject("/bin/true"))
         self.assertEqual(evidence.missing([case], text), (["a_new_case"], ["an_old_case"]))
+
+
+class Naming(unittest.TestCase):
+    """Rows are of one commit and one binary, and of no others; the document names both."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.root, self.binary = pathlib.Path(self.folder.name, "tree"), pathlib.Path(self.folder.name, "binary")
+        self.root.mkdir()
+        self.binary.write_bytes(b"first")
+        self.git("init", "-q")
+        self.commit("a")
+        self.before = (evidence.subject, list(evidence.ROWS))
+        evidence.ROWS.clear()
+
+    def tearDown(self):
+        evidence.subject, evidence.ROWS[:] = self.before
+        self.folder.cleanup()
+
+    def git(self, *words):
+        named = ("-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
+        return subprocess.run(["git", *named, *words], cwd=self.root, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, name):
+        (self.root / name).write_text(name)
+        self.git("add", name)
+        self.git("commit", "-q", "-m", name)
+
+    def subject(self, binding=True):
+        evidence.subject = evidence.Subject(self.binary, self.root, binding)
+        return evidence.subject
+
+    def row(self):
+        return evidence.row("a_case", "f", ledger.Ledger(), "s")
+
+    def written(self):
+        to = pathlib.Path(self.folder.name, "document.md")
+        evidence.write(1, to)
+        return to.read_text()
+
+    def test_what_stays_as_it_was_is_named_by_the_document(self):
+        about = self.subject()
+        self.assertIsNone(about.unfit())
+        self.row()
+        text = self.written()
+        self.assertIn(f"Commit `{self.git('rev-parse', 'HEAD')}`, binary of SHA-256 `{hashlib.sha256(b'first').hexdigest()}`", text)
+        self.assertNotIn("dirty", text)
+
+    def test_a_tree_with_changes_and_none_at_all_are_unfit_and_it_is_said_what_to_do(self):
+        (self.root / "new.py").write_text("")
+        self.assertRegex(self.subject().unfit(), r"dirty \(new\.py\).*commit")
+        (self.root / "new.py").unlink()
+        (self.root / "a").write_text("changed")
+        self.assertRegex(self.subject().unfit(), r"dirty \(a\).*git stash -u")
+        (self.root / "a").write_text("a")
+        self.assertIsNone(self.subject().unfit())
+        self.assertIn("no checkout of git", evidence.Subject(self.binary, self.folder.name).unfit())
+
+    def test_another_commit_or_binary_gives_no_row_and_no_document(self):
+        def replaced():
+            draft = self.binary.with_suffix(".new")
+            draft.write_bytes(b"other")
+            os.utime(draft, ns=(self.binary.stat().st_atime_ns, self.binary.stat().st_mtime_ns))
+            draft.rename(self.binary)
+
+        for change, said in ((replaced, "SHA-256"), (lambda: self.binary.write_bytes(b"third"), "SHA-256"), (self.binary.unlink, "is none"),
+                             (lambda: self.commit("b"), "the commit was")):
+            self.binary.write_bytes(b"first")
+            self.subject()
+            self.row()
+            change()
+            with self.assertRaisesRegex(AssertionError, "no row for a_case"):
+                self.row()
+            with self.assertRaisesRegex(AssertionError, f"not written.*{said}"):
+                self.written()
+        self.assertEqual(len(evidence.ROWS), 4)
+
+    def test_files_of_the_tree_that_change_meanwhile_give_no_document(self):
+        self.subject()
+        (self.root / "a").write_text("changed")
+        with self.assertRaisesRegex(AssertionError, "not written: files of the tree were changed: a"):
+            self.written()
+
+    def test_an_ordinary_run_goes_on_whatever_changes(self):
+        self.subject(binding=False)
+        self.commit("b")
+        self.binary.write_bytes(b"second")
+        self.row()
+        self.assertEqual(len(evidence.ROWS), 1)
+
+    def test_a_run_for_the_document_does_not_begin_on_a_dirty_tree(self):
+        shutil.copytree(HERE, self.root / "tests/real", ignore=shutil.ignore_patterns("__pycache__"))
+        done = subprocess.run([sys.executable, self.root / "tests/real/run.py", "--reliability"], capture_output=True, text=True,
+                              env={**os.environ, "TERROIR_BIN": "/bin/true"}, timeout=60)
+        self.assertEqual(done.returncode, 64, done.stdout + done.stderr)
+        self.assertRegex(done.stderr, r"cannot be written: the tree is dirty \(tests/.*commit")
+        self.assertFalse((self.root / "docs").exists())
+
+
+class Killing(unittest.TestCase):
+    """A kill counts if a write was under way, and a point is armed until it has its number of such kills."""
+
+    def test_only_writes_that_were_asked_before_the_first_sign_of_death_were_cut_off(self):
+        cut = killing.writes_cut_off
+        self.assertEqual(cut([("small", 1.0, 2.0), ("delete", 1.9, 2.1), ("multipart", 0.5, 2.0)], 2.0), 3)
+        self.assertEqual(cut([None, ("read", 1.0, 2.0), ("range", 1.0, 2.0)], 2.0), 0, "nothing that writes")
+        self.assertEqual(cut([("small", 2.5, 2.6)], 2.0), 0, "asked of the dead")
+        self.assertEqual(cut([("read", 1.0, 1.5), ("small", 1.6, 1.7)], 2.0), 0, "asked after another's connection had broken")
+        self.assertEqual(cut([], 2.0), 0)
+
+    def test_a_blob_that_the_index_names_and_the_store_has_not_or_not_whole_is_torn(self):
+        import cases_faults_kill
+
+        with tempfile.TemporaryDirectory() as folder:
+            store, whole, cut, gone = pathlib.Path(folder), "0" * 32, "1" * 32, "2" * 32
+            (store / "temp").mkdir()
+            for path, size in ((store / whole, 10), (store / cut, 5), (store / "temp" / gone, 10)):
+                path.write_bytes(bytes(size))
+            one, files = ledger.Ledger(), cases_faults_kill.sizes_in(store)
+            cases_faults_kill.named_and_there(one, [(whole, 10)], files)
+            self.assertEqual(one.counts["torn"], 0)
+            cases_faults_kill.named_and_there(one, [(cut, 10), (gone, 10)], files)
+            self.assertEqual(one.counts["torn"], 2)
+            self.assertEqual(cases_faults_kill.strays(one, store, "fr"), 2)
+            self.assertEqual(one.counts["abroad"], 2, "neither is a blob of this region")
+
+    def test_a_worker_knows_whether_its_request_was_heard(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def hang_up():
+                connection, _ = listener.accept()
+                connection.recv(100)
+                connection.close()
+
+            threading.Thread(target=hang_up, daemon=True).start()
+            heard, unheard = [ledger.Worker(0, wire.Client(f"http://127.0.0.1:{port}", "r", "k", "s"), "b", ledger.Ledger(), "s", ("small",), True, pause_s=0)
+                              for port in (listener.getsockname()[1], 1)]
+            heard.run()
+        unheard.run()
+        self.assertEqual((heard.broke[0], unheard.broke), ("small", None))
+        self.assertLess(heard.broke[1], heard.broke[2])
+        self.assertEqual((heard.ledger.counts["broken"], unheard.ledger.counts["broken"]), (1, 1))
+
+    def plan(self, outcomes, points=("a", "b"), kills=4, at_random=1):
+        """Runs a plan whose rounds end as `outcomes(point, turn)` says: (died at its point, writes in flight)."""
+        one, turns = killing.Killing(None, [], "seed"), {}
+
+        def round_(point):
+            one.number += 1
+            turns[point] = turns.get(point, 0) + 1
+            return one.judged(point, *outcomes(point, turns[point]))
+
+        one.round = round_
+        one.run(points, kills, at_random)
+        return one
+
+    def test_a_kill_without_a_write_or_away_from_its_point_is_not_counted_and_done_again(self):
+        all_well = self.plan(lambda point, turn: (bool(point), 2))
+        self.assertEqual((all_well.reached, all_well.idle, all_well.missed, all_well.at_random), ({"a": 2, "b": 2}, 0, 0, 1))
+        some = self.plan(lambda point, turn: {1: (True, 0), 2: (False, 3)}.get(turn, (True, 1)) if point else (False, 0))
+        self.assertEqual((some.reached, some.idle, some.missed, some.at_random, some.at_random_idle), ({"a": 2, "b": 2}, 2, 2, 1, 1))
+
+    def test_a_point_that_is_never_reached_or_never_with_a_write_ends_the_case(self):
+        for outcome in ((False, 3), (True, 0)):
+            with self.assertRaisesRegex(AssertionError, "not reached with a write in flight"):
+                self.plan(lambda point, turn, outcome=outcome: outcome if point == "b" else (bool(point), 2))
 
 
 class Lying(unittest.TestCase):
@@ -444,6 +617,232 @@ class Linearizing(unittest.TestCase):
             spoilt = [*lines]
             spoilt[place] = ("read", 1_000, *lines[place][2:])
             self.assert_none(*spoilt)
+
+
+class Racing(unittest.TestCase):
+    """What a client of the races counts as a conditional operation sent is one, and was heard."""
+
+    class Server:
+        """Answers as a register that is never written: a create wins, a swap loses, a read finds `1`."""
+
+        def __init__(self, refuses=0):
+            self.asked, self.refuses = [], refuses
+
+        def put(self, _bucket, _key, _body, if_none_match=None, if_match=None):
+            if self.refuses:
+                self.refuses -= 1
+                raise wire.Broken("before an answer") from ConnectionRefusedError()
+            self.asked.append("create" if if_none_match else "swap" if if_match else "write")
+            return wire.Answer(412 if if_match else 200, {"etag": f'"{_body.decode()}"'}, b"")
+
+        def get(self, *_):
+            self.asked.append("read")
+            return wire.Answer(200, {"etag": '"1"'}, b"1")
+
+        def delete(self, *_):
+            self.asked.append("delete")
+            return wire.Answer(204, {}, b"")
+
+        def close(self):
+            pass
+
+    def raced(self, server, count):
+        history = cases_linear.History()
+        racer = cases_linear.Racer(0, [server], "b", history, "seed", count)
+        racer.run()
+        return racer, history
+
+    def test_conditional_operations_alone_are_counted_and_exactly_so_many_are_sent(self):
+        server = self.Server(refuses=3)
+        racer, history = self.raced(server, 50)
+        conditional = [kind for kind in server.asked if kind in ("create", "swap")]
+        self.assertEqual((racer.sent, len(conditional), history.sent("create", "swap")), (50, 50, 50))
+        self.assertGreater(len(server.asked), 50, "nothing beside them")
+        self.assertEqual(sum(history.sent(kind) for kind in ("create", "swap", "read", "write", "delete")), len(server.asked))
+        self.assertEqual(history.won("create"), server.asked.count("create"))
+        self.assertEqual(history.won("swap"), 0)
+
+    def test_who_is_never_heard_does_not_ask_for_ever(self):
+        time_sleep, cases_linear.time.sleep = cases_linear.time.sleep, lambda _: None
+        try:
+            with self.assertRaisesRegex(AssertionError, "sent 0 conditional operations of 5"):
+                server = self.Server(refuses=1_000_000)
+                server.get = server.delete = lambda *_: server.put("b", "k", b"")
+                self.raced(server, 5)
+        finally:
+            cases_linear.time.sleep = time_sleep
+
+
+class Watching(unittest.TestCase):
+    """Who asks an observe listener hears every word of it, and takes none for another."""
+
+    def watched(self, answers, judge):
+        """`answers`: path → [(status, text), …], the last one for good; each may wait."""
+        import http.server
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(handler):
+                said = answers[handler.path]
+                status, text, wait_s = said.pop(0) if len(said) > 1 else said[0]
+                time.sleep(wait_s)
+                handler.send_response(status)
+                handler.send_header("content-length", str(len(text)))
+                handler.end_headers()
+                handler.wfile.write(text.encode())
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with health.Watch(server.server_port - 2) as watch:
+                judge(watch)
+            return watch
+        finally:
+            server.shutdown()
+            server.server_close()
+
+    LIVE, READY, INDEX = (200, "live\n", 0), (200, "region fr is ready\n", 0), (503, "region fr is not ready: the index does not answer\n", 0)
+
+    def test_not_ready_with_its_reason_and_ready_again_are_seen(self):
+        def judge(watch):
+            watch.until(503, "the index")
+            watch.until(200)
+
+        watch = self.watched({"/live": [self.LIVE], "/ready": [self.READY, *[self.INDEX] * 8, self.READY]}, judge)
+        self.assertEqual(watch.not_ready(), [self.INDEX[1]] * 8)
+
+    def test_a_wrong_reason_or_none_is_not_taken_for_it(self):
+        for said in ((503, "region fr is not ready: the audit log\n", 0), (200, "the index\n", 0)):
+            with self.assertRaisesRegex(AssertionError, "not 503 with .*the index"):
+                self.watched({"/live": [self.LIVE], "/ready": [said]}, lambda watch: watch.until(503, "the index", within_s=0.5))
+
+    def test_a_live_that_once_says_no_or_comes_late_is_a_fault(self):
+        for said in ((503, "live\n", 0), (200, "dead\n", 0), (200, "live\n", health.LIVE_WITHIN_S + 0.2)):
+            with self.assertRaisesRegex(AssertionError, "/live"):
+                self.watched({"/live": [self.LIVE, said, self.LIVE], "/ready": [self.READY]}, lambda watch: time.sleep(0.5))
+
+    def test_a_ready_that_answers_with_anything_else_is_a_fault(self):
+        with self.assertRaises(AssertionError):
+            self.watched({"/live": [self.LIVE], "/ready": [(500, "oh", 0), self.READY]}, lambda watch: watch.until(200))
+
+
+class Multiplexing(unittest.TestCase):
+    """The HTTP/2 client says of every request what became of it: answered, not begun, lost, or never asked."""
+
+    def served(self, script):
+        """A connection to a server of ours; `script(send, stream_of)` plays it: `stream_of()` waits for the next request's number."""
+        import cases_process
+
+        class Home:
+            home = pathlib.Path(self.folder.name)
+
+        cases_process.Secure.certify(Home)
+        theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        theirs.load_cert_chain(Home.home / "tls.crt", Home.home / "tls.key")
+        theirs.set_alpn_protocols(["h2"])
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def serve():
+            with theirs.wrap_socket(listener.accept()[0], server_side=True) as sock:
+                comes = sock.makefile("rb")
+                self.assertEqual(comes.read(len(http2.PREFACE)), http2.PREFACE)
+                sock.sendall(http2.frame(http2.SETTINGS, 0, 0, b""))
+
+                def stream_of():
+                    while head := comes.read(9):
+                        comes.read(int.from_bytes(head[:3], "big"))
+                        if head[3] in (http2.HEADERS, http2.DATA) and head[4] & http2.END_STREAM:
+                            return int.from_bytes(head[5:], "big")
+                    return None
+
+                script(lambda *words: sock.sendall(http2.frame(*words)), stream_of)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        self.addCleanup(listener.close)
+        self.addCleanup(thread.join, 10)
+        return http2.Connection("localhost", listener.getsockname()[1], ssl.create_default_context(cafile=Home.home / "trusted.pem"), 10)
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def asked(self, connection, body=b""):
+        try:
+            return connection.request("PUT" if body else "GET", "h", "/p", {"x-a": "b" * 300}, body).status
+        except wire.Broken as error:
+            return type(error).__name__
+
+    OK, GONE = bytes([0x80 | 8]), (0x80 | 13).to_bytes(1, "big")
+
+    def test_requests_are_answered_in_any_order_and_bodies_are_whole(self):
+        def script(send, stream_of):
+            first, second = stream_of(), stream_of()
+            send(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, second, self.GONE)
+            send(http2.HEADERS, http2.END_HEADERS, first, b"\x20" + self.OK)
+            send(http2.DATA, 0, first, b"one, ")
+            send(http2.DATA, http2.END_STREAM, first, b"two")
+            stream_of()  # until it hangs up
+
+        connection = self.served(script)
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            first = threads.submit(connection.request, "GET", "h", "/a", {})
+            while connection.next < 3:
+                time.sleep(0.01)
+            second = threads.submit(connection.request, "PUT", "h", "/b", {}, b"x" * 40_000)
+            self.assertEqual((first.result(10).status, first.result().body, second.result(10).status), (200, b"one, two", 404))
+        self.assertEqual(connection.together, 2)
+        connection.close()
+
+    def test_what_a_goaway_leaves_out_was_not_begun_and_what_it_includes_without_an_answer_is_lost(self):
+        def script(send, stream_of):
+            stream_of(), stream_of()
+            send(http2.GOAWAY, 0, 0, (1).to_bytes(4, "big") + bytes(4))
+
+        connection = self.served(script)
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            first = threads.submit(self.asked, connection)
+            while connection.next < 3:
+                time.sleep(0.01)
+            self.assertEqual(threads.submit(self.asked, connection).result(10), "NotBegun")
+            self.assertEqual(first.result(10), "Lost")
+        self.assertEqual((connection.usable(), connection.goaways, self.asked(connection)), (False, 1, "Gone"))
+
+    def test_a_stream_that_is_refused_was_not_begun_and_one_that_is_reset_is_lost(self):
+        for code, said in ((http2.REFUSED_STREAM, "NotBegun"), (2, "Lost"), (0, "Lost")):
+            connection = self.served(lambda send, stream_of, code=code: send(http2.RST_STREAM, 0, stream_of(), code.to_bytes(4, "big")))
+            self.assertEqual(self.asked(connection), said)
+
+    def test_an_answer_without_its_end_and_one_without_a_status_are_lost(self):
+        def cut(send, stream_of):
+            number = stream_of()
+            send(http2.HEADERS, http2.END_HEADERS, number, self.OK)
+            send(http2.DATA, 0, number, b"half")
+
+        self.assertEqual(self.asked(self.served(cut)), "Lost")
+        self.assertEqual(self.asked(self.served(lambda send, stream_of: send(http2.HEADERS, 5, stream_of(), b""))), "Lost")
+
+    def test_where_nobody_listens_nothing_was_asked(self):
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            with self.assertRaises(http2.Gone):
+                http2.Connection("127.0.0.1", closed.getsockname()[1], ssl.create_default_context())
+
+    def test_a_status_is_read_in_every_form_that_it_may_have(self):
+        # RFC 7541, C.6.1 and C.5.1: 302 with and without the code of Huffman.
+        for block, status in (("4882 6402", 302), ("4803 333032", 302), ("88", 200), ("8d", 404), ("20 88", 200), ("3f e11f 88", 200), ("08 83 6c0cff", 503),
+                              ("0803 353033", 503), ("1803 343132", 412), ("7686", None), ("", None)):
+            try:
+                self.assertEqual(http2.status_of(bytes.fromhex(block.replace(" ", ""))), status, block)
+            except ValueError:
+                self.assertIsNone(status, block)
+
+    def test_numbers_are_written_as_they_are_read(self):
+        for number in (0, 1, 126, 127, 128, 255, 256, 1_337, 16_383, 100_000):
+            self.assertEqual(http2.whole(http2.integer(number, 7, 0), 0, 7)[0], number)
+        self.assertEqual(http2.integer(1_337, 5, 0), bytes([31, 154, 10]))  # C.1.2
 
 
 class Signing(unittest.TestCase):
