@@ -1,9 +1,12 @@
-//! What a bucket holds and what it refuses: generations, preconditions, soft delete. No network.
+//! What a bucket holds and what it refuses: generations, preconditions, soft delete. No network, and no disk unless it is given a
+//! folder.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
+
+use super::folder::Folder;
 
 /// The most names a page of a listing gives (Cloud Storage documentation, "Objects: list").
 pub(crate) const PAGE_NAMES_MAX: usize = 1000;
@@ -91,6 +94,8 @@ pub(crate) struct Bucket {
     /// 0: nothing is kept.
     pub(crate) soft_delete_s: u64,
     live: BTreeMap<String, Object>,
+    /// Where live objects also lie, so that they outlive the process.
+    folder: Option<Folder>,
     noncurrent: Vec<Object>,
     soft_deleted: Vec<Object>,
 }
@@ -104,9 +109,16 @@ impl Bucket {
             versioning: false,
             soft_delete_s: 604_800,
             live: BTreeMap::new(),
+            folder: None,
             noncurrent: Vec::new(),
             soft_deleted: Vec::new(),
         }
+    }
+
+    /// The same, with what its folder holds; what is written and deleted from now on, is there too.
+    pub(crate) fn in_folder(self, folder: Folder) -> Self {
+        let live = folder.objects().into_iter().map(|object| (object.name.clone(), object)).collect();
+        Self { live, folder: Some(folder), ..self }
     }
 
     /// The live names, in order.
@@ -128,9 +140,7 @@ impl Bucket {
             return Err(Refusal::invalid(message));
         }
         conditions.check(self.live.get(&object.name))?;
-        if let Some(before) = self.live.insert(object.name.clone(), object.clone()) {
-            self.retire(before);
-        }
+        self.revive(object.clone());
         Ok(object)
     }
 
@@ -165,6 +175,9 @@ impl Bucket {
         conditions.check(Some(&found))?;
         if self.live.get(name) == Some(&found) {
             self.live.remove(name);
+            if let Some(folder) = &self.folder {
+                folder.remove(name);
+            }
             if generation == 0 {
                 self.retire(found);
                 return Ok(());
@@ -188,9 +201,7 @@ impl Bucket {
         let at = at.ok_or_else(|| Refusal::not_found("no such soft-deleted object"))?;
         conditions.check(self.live.get(name))?;
         let restored = Object { generation: renumbered, ..self.soft_deleted[at].clone() };
-        if let Some(before) = self.live.insert(name.to_owned(), restored.clone()) {
-            self.retire(before);
-        }
+        self.revive(restored.clone());
         Ok(restored)
     }
 
@@ -230,6 +241,15 @@ impl Bucket {
             _ => String::new(),
         };
         Ok((found.into_iter().cloned().collect(), token))
+    }
+
+    fn revive(&mut self, object: Object) {
+        if let Some(folder) = &self.folder {
+            folder.write(&object);
+        }
+        if let Some(before) = self.live.insert(object.name.clone(), object) {
+            self.retire(before);
+        }
     }
 
     fn retire(&mut self, object: Object) {

@@ -23,6 +23,7 @@ import cases_faults_index  # noqa: F401
 import cases_faults_keys  # noqa: F401
 import cases_faults_kill  # noqa: F401
 import cases_faults_store  # noqa: F401
+import cases_gcs  # noqa: F401
 import cases_kill  # noqa: F401
 import cases_linear  # noqa: F401
 import cases_markers  # noqa: F401
