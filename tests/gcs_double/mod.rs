@@ -165,6 +165,7 @@ impl Double {
         let address = listener.local_addr().expect("an address");
         let buckets = place.folder.as_deref().map(folder::Folder::all).unwrap_or_default();
         let now_us = || {
+            #[allow(clippy::disallowed_methods, reason = "another service has another clock")]
             let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
             i64::try_from(now.as_micros()).expect("a time of ours")
         };

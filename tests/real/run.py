@@ -20,6 +20,7 @@ import cases_clients  # noqa: F401
 import cases_corruption  # noqa: F401
 import cases_faults_host  # noqa: F401
 import cases_faults_index  # noqa: F401
+import cases_faults_gcs  # noqa: F401
 import cases_faults_keys  # noqa: F401
 import cases_faults_kill  # noqa: F401
 import cases_faults_store  # noqa: F401
