@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
 
 use super::folder::Folder;
+use super::json::base64_of;
 
 /// The most names a page of a listing gives (Cloud Storage documentation, "Objects: list").
 pub(crate) const PAGE_NAMES_MAX: usize = 1000;
@@ -135,8 +136,10 @@ impl Bucket {
     ) -> Result<Object, Refusal> {
         is_name(&object.name)?;
         if let Some(declared) = declared.filter(|declared| *declared != object.crc32c) {
+            // Word for word what the service says: it has no code for this.
+            let [declared, calculated] = [declared, object.crc32c].map(base64_of);
             let message =
-                format!("CRC32C {declared:08x} does not match the calculated {:08x}", object.crc32c);
+                format!("Provided CRC32C \"{declared}\" doesn't match calculated CRC32C \"{calculated}\".");
             return Err(Refusal::invalid(message));
         }
         conditions.check(self.live.get(&object.name))?;
