@@ -1,9 +1,13 @@
-//! What a bucket holds and what it refuses: generations, preconditions, soft delete. No network.
+//! What a bucket holds and what it refuses: generations, preconditions, soft delete. No network, and no disk unless it is given a
+//! folder.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
+
+use super::folder::Folder;
+use super::json::base64_of;
 
 /// The most names a page of a listing gives (Cloud Storage documentation, "Objects: list").
 pub(crate) const PAGE_NAMES_MAX: usize = 1000;
@@ -91,6 +95,8 @@ pub(crate) struct Bucket {
     /// 0: nothing is kept.
     pub(crate) soft_delete_s: u64,
     live: BTreeMap<String, Object>,
+    /// Where live objects also lie, so that they outlive the process.
+    folder: Option<Folder>,
     noncurrent: Vec<Object>,
     soft_deleted: Vec<Object>,
 }
@@ -104,9 +110,16 @@ impl Bucket {
             versioning: false,
             soft_delete_s: 604_800,
             live: BTreeMap::new(),
+            folder: None,
             noncurrent: Vec::new(),
             soft_deleted: Vec::new(),
         }
+    }
+
+    /// The same, with what its folder holds; what is written and deleted from now on, is there too.
+    pub(crate) fn in_folder(self, folder: Folder) -> Self {
+        let live = folder.objects().into_iter().map(|object| (object.name.clone(), object)).collect();
+        Self { live, folder: Some(folder), ..self }
     }
 
     /// The live names, in order.
@@ -123,14 +136,14 @@ impl Bucket {
     ) -> Result<Object, Refusal> {
         is_name(&object.name)?;
         if let Some(declared) = declared.filter(|declared| *declared != object.crc32c) {
+            // Word for word what the service says: it has no code for this.
+            let [declared, calculated] = [declared, object.crc32c].map(base64_of);
             let message =
-                format!("CRC32C {declared:08x} does not match the calculated {:08x}", object.crc32c);
+                format!("Provided CRC32C \"{declared}\" doesn't match calculated CRC32C \"{calculated}\".");
             return Err(Refusal::invalid(message));
         }
         conditions.check(self.live.get(&object.name))?;
-        if let Some(before) = self.live.insert(object.name.clone(), object.clone()) {
-            self.retire(before);
-        }
+        self.revive(object.clone());
         Ok(object)
     }
 
@@ -165,6 +178,9 @@ impl Bucket {
         conditions.check(Some(&found))?;
         if self.live.get(name) == Some(&found) {
             self.live.remove(name);
+            if let Some(folder) = &self.folder {
+                folder.remove(name);
+            }
             if generation == 0 {
                 self.retire(found);
                 return Ok(());
@@ -188,9 +204,7 @@ impl Bucket {
         let at = at.ok_or_else(|| Refusal::not_found("no such soft-deleted object"))?;
         conditions.check(self.live.get(name))?;
         let restored = Object { generation: renumbered, ..self.soft_deleted[at].clone() };
-        if let Some(before) = self.live.insert(name.to_owned(), restored.clone()) {
-            self.retire(before);
-        }
+        self.revive(restored.clone());
         Ok(restored)
     }
 
@@ -230,6 +244,15 @@ impl Bucket {
             _ => String::new(),
         };
         Ok((found.into_iter().cloned().collect(), token))
+    }
+
+    fn revive(&mut self, object: Object) {
+        if let Some(folder) = &self.folder {
+            folder.write(&object);
+        }
+        if let Some(before) = self.live.insert(object.name.clone(), object) {
+            self.retire(before);
+        }
     }
 
     fn retire(&mut self, object: Object) {

@@ -6,6 +6,7 @@
 //! | `POST fault?on=upload&what=refuse&value=503&times=2` | the next two uploads meet the fault |
 //! | `POST fault?on=download&what=flip&value=7&per-mille=100` | a tenth of the downloads meet it |
 //! | `POST heal` | no faults any more |
+//! | `GET requests?from=N` | what came, without bodies: each with its call, method, target, range, credential, fault and moment (s) |
 //! | `GET state` | names by bucket, requests by kind, faults injected |
 //! | `GET seen?marker=TEXT` | how many requests hold the text anywhere |
 //!
@@ -16,11 +17,12 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::bucket::{Bucket, Refusal};
 use super::faults::{Call, Fault};
+use super::folder::Folder;
 use super::respond::{Answer, json as answer_json};
 use super::server::{Asked, Query};
+use super::{Seen, Shared};
 
 /// What commands' paths start with.
 pub(crate) const PATH: &str = "/_double/";
@@ -36,6 +38,10 @@ pub(crate) fn answer(shared: &Shared, asked: &Asked) -> Result<Answer, Refusal> 
             if let Some(kept_s) = asked.query.number("soft-delete-s")? {
                 bucket.soft_delete_s =
                     u64::try_from(kept_s).map_err(|_| Refusal::invalid("soft-delete-s"))?;
+            }
+            if let Some(root) = &shared.folder {
+                let folder = Folder::made(root, &bucket);
+                bucket = bucket.in_folder(folder);
             }
             state.buckets.insert(bucket.name.clone(), bucket);
         }
@@ -65,6 +71,12 @@ pub(crate) fn answer(shared: &Shared, asked: &Asked) -> Result<Answer, Refusal> 
                 "injected": state.faults.injected(),
             })));
         }
+        (&Method::GET, "requests") => {
+            let from = usize::try_from(asked.query.number("from")?.unwrap_or(0));
+            let from = from.map_err(|_| Refusal::invalid("from"))?;
+            let told: Vec<Value> = state.seen.iter().skip(from).map(|it| request(shared, it)).collect();
+            return Ok(answer_json(&Value::Array(told)));
+        }
         (&Method::GET, "seen") => {
             let marker = needed(&asked.query, "marker")?;
             let hits = state.seen.iter().filter(|it| it.holds(marker.as_bytes())).count();
@@ -75,11 +87,39 @@ pub(crate) fn answer(shared: &Shared, asked: &Asked) -> Result<Answer, Refusal> 
     Ok(answer_json(&json!({})))
 }
 
+fn request(shared: &Shared, seen: &Seen) -> Value {
+    let header = |name: &str| {
+        let mut lines = seen.headers.lines();
+        lines.find_map(|line| {
+            line.strip_prefix(name)?.strip_prefix(": \"")?.strip_suffix('"').map(str::to_owned)
+        })
+    };
+    json!({
+        "call": call_name(seen.call),
+        "method": seen.method.as_str(),
+        "target": seen.target,
+        "range": header("range"),
+        "credential": header("authorization"),
+        "fault": seen.fault,
+        "at": seen.at.duration_since(shared.started).as_secs_f64(),
+    })
+}
+
 fn needed<'a>(query: &'a Query, name: &'static str) -> Result<&'a str, Refusal> {
     query
         .text(name)
         .filter(|text| !text.is_empty())
         .ok_or_else(|| Refusal::invalid(format!("{name} is needed")))
+}
+
+fn call_name(call: Call) -> &'static str {
+    match call {
+        Call::Upload => "upload",
+        Call::Download => "download",
+        Call::Control => "control",
+        Call::Token => "token",
+        Call::Other => "other",
+    }
 }
 
 fn call(query: &Query) -> Result<Call, Refusal> {

@@ -1,11 +1,11 @@
 //! Downloads: whole objects and ranges, with the headers that the client demands, and the faults of a body.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
 
 use super::Shared;
 use super::bucket::{Object, Refusal};
-use super::faults::Fault;
+use super::faults::{Fault, flipped};
 use super::json::{base64_of, conditions, etag};
 use super::respond::{Answer, broken_after, whole};
 use super::server::{Asked, bucket_and_object};
@@ -62,11 +62,7 @@ fn faulty(answer: http::response::Builder, fault: Option<&Fault>, body: Bytes, o
         }
         Some(Fault::Shorten { by_bytes }) => of(body.slice(..body.len().saturating_sub(*by_bytes))),
         Some(Fault::Lengthen { by_bytes }) => of([&body[..], &vec![0; *by_bytes]].concat().into()),
-        Some(Fault::Flip { at_byte }) => {
-            let mut flipped = BytesMut::from(&body[..]);
-            flipped[at_byte % body.len()] ^= 1;
-            of(flipped.freeze())
-        }
+        Some(Fault::Flip { at_byte }) => of(flipped(&body, *at_byte)),
         Some(Fault::IgnoreRange) => of(object.bytes.clone()),
         _ => of(body),
     };

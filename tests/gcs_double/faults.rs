@@ -1,5 +1,7 @@
 //! Faults on command: which call, what happens to it, how often. Seeded, so that a run can be repeated.
 
+use bytes::{Bytes, BytesMut};
+
 /// The calls that a fault can be put on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -32,7 +34,7 @@ pub(crate) enum Fault {
     Shorten { by_bytes: usize },
     /// The body of the answer has bytes too many.
     Lengthen { by_bytes: usize },
-    /// A bit of the answer's body is flipped.
+    /// A bit of the answer's body is flipped; of an upload's, on its way here.
     Flip { at_byte: usize },
     /// The range asked for is ignored: the whole object comes.
     IgnoreRange,
@@ -40,6 +42,34 @@ pub(crate) enum Fault {
     Redirect { to: String },
     /// A page of a listing comes without names, with a token for the next one.
     EmptyPage,
+}
+
+impl Fault {
+    /// As commands call it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Latency { .. } => "latency",
+            Self::Refuse { .. } => "refuse",
+            Self::Reset => "reset",
+            Self::LoseAnswer => "lose-answer",
+            Self::BreakOff { .. } => "break-off",
+            Self::Shorten { .. } => "shorten",
+            Self::Lengthen { .. } => "lengthen",
+            Self::Flip { .. } => "flip",
+            Self::IgnoreRange => "ignore-range",
+            Self::Redirect { .. } => "redirect",
+            Self::EmptyPage => "empty-page",
+        }
+    }
+}
+
+/// The bytes with one bit wrong, counted around.
+pub(crate) fn flipped(bytes: &[u8], at_byte: usize) -> Bytes {
+    let mut flipped = BytesMut::from(bytes);
+    if !bytes.is_empty() {
+        flipped[at_byte % bytes.len()] ^= 1;
+    }
+    flipped.freeze()
 }
 
 #[derive(Clone, Debug)]

@@ -3,13 +3,14 @@
 //!
 //! Where the real service is lenient or silent, this one refuses: an insert without a precondition, a checksum that does not
 //! match, an upload in pieces that leaves a hole, a call without routing parameters. It keeps what it received, so that a
-//! test can search it.
+//! test can search it. As a process (`process.rs`) it may have a folder, TLS and an address of its own.
 
 pub(crate) mod bucket;
 mod command;
 mod control;
 mod download;
 pub(crate) mod faults;
+mod folder;
 mod json;
 mod respond;
 mod server;
@@ -17,12 +18,15 @@ mod tokens;
 mod upload;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use self::bucket::Bucket;
 use self::faults::{Call, Fault, Faults};
@@ -49,16 +53,40 @@ impl Default for Settings {
     }
 }
 
+/// Where it stands, and what of it outlives it.
+pub(crate) struct Place {
+    pub(crate) listen: SocketAddr,
+    /// TLS instead of clear text.
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// Where buckets are kept; without it, in memory alone.
+    pub(crate) folder: Option<PathBuf>,
+    /// The most bytes of bodies that are kept for searching.
+    pub(crate) seen_bytes_max: usize,
+}
+
+impl Place {
+    /// In memory, in clear text, on this port of 127.0.0.1.
+    pub(crate) fn on_port(port: u16) -> Self {
+        let listen = (Ipv4Addr::LOCALHOST, port).into();
+        Self { listen, tls: None, folder: None, seen_bytes_max: SEEN_BYTES_MAX }
+    }
+}
+
 /// A request, as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) call: Call,
+    pub(crate) method: http::Method,
+    pub(crate) at: Instant,
+    /// The fault that it met, as commands call it.
+    pub(crate) fault: Option<&'static str>,
     /// Path and query.
     pub(crate) target: String,
     /// The host it was meant for, without port.
     pub(crate) host: String,
     /// Names and values, one a line.
     pub(crate) headers: String,
+    /// Empty, if more came before than is kept.
     pub(crate) body: Bytes,
 }
 
@@ -99,6 +127,11 @@ impl State {
 struct Shared {
     settings: Settings,
     address: SocketAddr,
+    /// `http` or `https`.
+    scheme: &'static str,
+    folder: Option<PathBuf>,
+    seen_bytes_max: usize,
+    started: Instant,
     state: Mutex<State>,
 }
 
@@ -123,20 +156,40 @@ impl Double {
 
     /// Starts one on this port of 127.0.0.1.
     pub(crate) async fn start_at(settings: Settings, port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a port of this machine");
+        Self::start_in(settings, Place::on_port(port)).await
+    }
+
+    /// Starts one there, with what its folder holds.
+    pub(crate) async fn start_in(settings: Settings, place: Place) -> Self {
+        let listener = TcpListener::bind(place.listen).await.expect("a port of this machine");
         let address = listener.local_addr().expect("an address");
+        let buckets = place.folder.as_deref().map(folder::Folder::all).unwrap_or_default();
+        let now_us = || {
+            #[allow(clippy::disallowed_methods, reason = "another service has another clock")]
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+            i64::try_from(now.as_micros()).expect("a time of ours")
+        };
         let state = State {
-            buckets: BTreeMap::new(),
+            buckets: buckets.into_iter().map(|bucket| (bucket.name.clone(), bucket)).collect(),
             sessions: BTreeMap::new(),
             trusted: None,
             seen: Vec::new(),
             seen_bytes: 0,
             faults: Faults::seeded(settings.seed),
             // Generations of the real service are microseconds since 1970; nothing may rely on small numbers.
-            last: 1_700_000_000_000_000,
+            // With a folder, none may come twice in two lives.
+            last: if place.folder.is_some() { now_us() } else { 1_700_000_000_000_000 },
         };
-        let shared = Arc::new(Shared { settings, address, state: Mutex::new(state) });
-        let accepting = tokio::spawn(server::accept(listener, Arc::clone(&shared)));
+        let shared = Arc::new(Shared {
+            settings,
+            address,
+            scheme: if place.tls.is_some() { "https" } else { "http" },
+            folder: place.folder,
+            seen_bytes_max: place.seen_bytes_max,
+            started: Instant::now(),
+            state: Mutex::new(state),
+        });
+        let accepting = tokio::spawn(server::accept(listener, place.tls, Arc::clone(&shared)));
         Self { shared, accepting }
     }
 
@@ -147,7 +200,7 @@ impl Double {
 
     /// The same as a URL without a slash at its end.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.shared.address)
+        format!("{}://{}", self.shared.scheme, self.shared.address)
     }
 
     /// Makes a bucket, or takes a changed one back.
@@ -193,7 +246,10 @@ impl Double {
     /// Every request so far. Fails if more came than is kept.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         let state = self.shared.state();
-        assert!(state.seen_bytes <= SEEN_BYTES_MAX, "more was received than is kept for searching");
+        assert!(
+            state.seen_bytes <= self.shared.seen_bytes_max,
+            "more was received than is kept for searching"
+        );
         state.seen.clone()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Version};
@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::bucket::Refusal;
 use super::faults::{Call, Fault};
@@ -21,6 +22,9 @@ use super::{Seen, Shared, command, control, download, json, tokens, upload};
 
 /// The largest request body.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A request with this header is a harness's own look at what is there: it is not noted, meets no fault and needs no token.
+const ASIDE: &str = "x-double-aside";
 
 /// A request whose body has arrived.
 pub(crate) struct Asked {
@@ -78,15 +82,21 @@ impl Query {
     }
 }
 
-pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     // Connections end with this set, which ends with the double.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
-        let shared = Arc::clone(&shared);
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
         connections.spawn(async move {
             let service = service_fn(move |request| serve(Arc::clone(&shared), request));
             let server = auto::Builder::new(TokioExecutor::new());
-            server.serve_connection(TokioIo::new(socket), service).await.ok();
+            match tls {
+                None => server.serve_connection(TokioIo::new(socket), service).await.ok(),
+                Some(tls) => {
+                    let Ok(socket) = tls.accept(socket).await else { return };
+                    server.serve_connection(TokioIo::new(socket), service).await.ok()
+                }
+            };
         });
         while connections.try_join_next().is_some() {}
     }
@@ -107,10 +117,14 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
         let asked = Asked { method: head.method, path, query, headers: head.headers, body, fault: None };
         return Ok(command::answer(&shared, &asked).unwrap_or_else(|refusal| refused(&refusal)));
     }
+    let aside = head.headers.contains_key(ASIDE);
     let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let host = head.uri.host().or_else(|| head.headers.get("host").and_then(|host| host.to_str().ok()));
     let seen = Seen {
         call,
+        method: head.method.clone(),
+        at: Instant::now(),
+        fault: None,
         target,
         host: host.unwrap_or_default().split(':').next().unwrap_or_default().to_owned(),
         headers: head
@@ -121,14 +135,7 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
             .concat(),
         body: body.clone(),
     };
-    let fault = {
-        let mut state = shared.state();
-        state.seen_bytes += body.len();
-        if state.seen_bytes <= super::SEEN_BYTES_MAX {
-            state.seen.push(seen);
-        }
-        state.faults.next(call)
-    };
+    let fault = if aside { None } else { noted(&shared, seen) };
     let refuse = |refusal: &Refusal| if grpc { grpc_refused(refusal) } else { refused(refusal) };
     match &fault {
         Some(Fault::Latency { ms }) => tokio::time::sleep(Duration::from_millis(*ms)).await,
@@ -149,11 +156,22 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     };
     let lost = fault == Some(Fault::LoseAnswer);
     let asked = Asked { method: head.method, path, query, headers: head.headers, body, fault };
-    let answer = match answer(&shared, call, &asked) {
+    let answer = match answer(&shared, call, &asked, aside) {
         Ok(answer) => answer,
         Err(refusal) => refuse(&refusal),
     };
     if lost { Err(Broken) } else { Ok(answer) }
+}
+
+/// Keeps the request, and says what happens to it.
+fn noted(shared: &Shared, seen: Seen) -> Option<Fault> {
+    let mut state = shared.state();
+    let fault = state.faults.next(seen.call);
+    state.seen_bytes += seen.body.len();
+    let is_kept = state.seen_bytes <= shared.seen_bytes_max;
+    let body = if is_kept { seen.body } else { Bytes::new() };
+    state.seen.push(Seen { body, fault: fault.as_ref().map(Fault::name), ..seen });
+    fault
 }
 
 fn call_of(method: &Method, path: &str, grpc: bool) -> Call {
@@ -166,11 +184,11 @@ fn call_of(method: &Method, path: &str, grpc: bool) -> Call {
     }
 }
 
-fn answer(shared: &Shared, call: Call, asked: &Asked) -> Result<Answer, Refusal> {
+fn answer(shared: &Shared, call: Call, asked: &Asked, aside: bool) -> Result<Answer, Refusal> {
     if call == Call::Token {
         return tokens::issue(asked);
     }
-    if shared.settings.demand_token {
+    if shared.settings.demand_token && !aside {
         tokens::check(asked, shared.state().trusted.as_ref())?;
     }
     match call {

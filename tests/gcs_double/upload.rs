@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Shared;
 use super::bucket::{Conditions, Object, Refusal, crc32c, find};
+use super::faults::{Fault, flipped};
 use super::json::{conditions, object_resource};
 use super::respond::{Answer, json, status};
 use super::server::{Asked, bucket_and_object};
@@ -70,6 +71,10 @@ fn single(shared: &Shared, asked: &Asked) -> Result<Answer, Refusal> {
         [metadata, media, trailing] => (metadata, media, Some(trailing)),
         _ => return Err(Refusal::invalid("the body has not two or three parts")),
     };
+    let media = match &asked.fault {
+        Some(Fault::Flip { at_byte }) => &flipped(media, *at_byte),
+        _ => media,
+    };
     let metadata = document(metadata)?;
     let declared = match trailing {
         None => checksum_in(&metadata)?,
@@ -104,8 +109,8 @@ fn start(shared: &Shared, asked: &Asked) -> Result<Answer, Refusal> {
     let mut state = shared.state();
     let id = format!("session-{}", state.next());
     let at = format!(
-        "http://{}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={id}",
-        shared.address
+        "{}://{}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={id}",
+        shared.scheme, shared.address
     );
     state.sessions.insert(id, session);
     let mut answer = status(200);

@@ -26,10 +26,10 @@ def told(name, fault, seed, load, took=None, amplification=None, **facts):
          + "".join(f", {key} {value}" for key, value in facts.items()))
 
 
-@case(needs="own", limit_s=600, evidence=True)
-def a_store_that_is_killed_loses_nothing_and_only_its_own_region_notices():
+def killed(name, fault, **where):
+    """`where`: what `World` is made of."""
     seed = seed_of("store-killed")
-    with World(seed) as world:
+    with World(seed, **where) as world:
         with Load(world.home, seed) as load, Load(world.abroad, seed, 1) as beside:
             kills = evidence.length("TERROIR_STORE_KILLS", 2, 10)
             for _ in range(kills):
@@ -43,14 +43,17 @@ def a_store_that_is_killed_loses_nothing_and_only_its_own_region_notices():
             world.home.weed.wait_until_ready()
             load.until("acknowledged", 30)
         _, checked, blobs = closing(world, load, beside)
-        told("a_store_that_is_killed_loses_nothing_and_only_its_own_region_notices", "store killed (SIGKILL) and restarted", seed,
-             load, took, kills=kills, keys_checked=checked, blobs_looked_at=blobs)
+        told(name, fault, seed, load, took, kills=kills, keys_checked=checked, blobs_looked_at=blobs)
 
 
 @case(needs="own", limit_s=600, evidence=True)
-def a_store_that_freezes_loses_nothing_and_only_its_own_region_notices():
+def a_store_that_is_killed_loses_nothing_and_only_its_own_region_notices():
+    killed("a_store_that_is_killed_loses_nothing_and_only_its_own_region_notices", "store killed (SIGKILL) and restarted")
+
+
+def frozen(name, fault, **where):
     seed = seed_of("store-frozen")
-    with World(seed) as world:
+    with World(seed, **where) as world:
         weed = world.home.weed.children[0]
         with Load(world.home, seed) as load, Load(world.abroad, seed, 1) as beside:
             load.until("acknowledged", 60)
@@ -69,8 +72,12 @@ def a_store_that_freezes_loses_nothing_and_only_its_own_region_notices():
             since = time.monotonic()
             load.until("acknowledged", 30)
         took, checked, blobs = closing(world, load, beside, since)
-        told("a_store_that_freezes_loses_nothing_and_only_its_own_region_notices", "store frozen (SIGSTOP)", seed, load, took,
-             first_refusal_s=f"{answered:.1f}", keys_checked=checked, blobs_looked_at=blobs)
+        told(name, fault, seed, load, took, first_refusal_s=f"{answered:.1f}", keys_checked=checked, blobs_looked_at=blobs)
+
+
+@case(needs="own", limit_s=600, evidence=True)
+def a_store_that_freezes_loses_nothing_and_only_its_own_region_notices():
+    frozen("a_store_that_freezes_loses_nothing_and_only_its_own_region_notices", "store frozen (SIGSTOP)")
 
 
 def lying(name, fault, kinds, methods, share=0.3, mix=None, at_least=20):

@@ -1,7 +1,7 @@
 """What the fault cases measured, as rows; and `docs/reliability.md`, which is made of them and of nothing else.
 
-A run is about one commit and one binary (`Subject`), taken when it begins. A run that is to write the document begins on a clean
-tree, and a row is refused once either is another.
+A run is about one commit and one binary (`Subject`), taken when it begins. A run that is to write rows of the document begins on a
+clean tree, and a row is refused once either is another. Rows that it did not make stay, with the commit and the binary that they are of.
 """
 
 import datetime
@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import threading
 
@@ -34,7 +35,7 @@ def row(case, fault, ledger, seed, amplification=None, recovery_s=None, unasked=
     ledgers = ledger if isinstance(ledger, (list, tuple)) else [ledger]
     counts = {name: sum(one.counts[name] for one in ledgers) for name in ledgers[0].counts}
     made = {"case": case, "fault": fault, "seed": seed, "amplification": amplification, "recovery_s": recovery_s, **counts,
-            "unasked": list(unasked), "facts": facts}
+            "unasked": list(unasked), "facts": facts, "of": subject.label() if subject else "no product"}
     if subject and subject.binding and (changes := subject.glanced()):
         raise AssertionError(f"no row for {case}: {'; '.join(changes)}")
     with _lock:
@@ -51,6 +52,9 @@ class Subject:
         # First what is cheap to look at: who changes the file while it is hashed is found as well.
         self.file, self.commit = self.looks(), self.head()
         self.sha256, self.dirty = self.hashed(), self.changes()
+
+    def label(self):
+        return f"{self.commit[:12] or 'no commit'}{'-dirty' if self.dirty else ''}, binary {(self.sha256 or 'none')[:16]}"
 
     def unfit(self):
         """Why the document cannot be made of this, and what to do; None if it can."""
@@ -101,18 +105,19 @@ class Subject:
             return None
 
 
-def document(rows, seconds, about):
-    """`about`: the `Subject` of all rows."""
+def document(rows, took):
+    """`took`: how long it was, in words."""
+    of = sorted({one["of"] for one in rows})
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     day = datetime.datetime.now(datetime.timezone.utc).date()
     lines = [
         "# Reliability: what was broken, and what it cost",
         "",
-        "Made by `tests/real/run.py --reliability`, which writes this file only if every case passed, the tree was clean, and neither commit nor binary "
-        f"changed meanwhile; do not edit. Commit `{about.commit}`, binary of SHA-256 `{about.sha256}`, {day}, {os.cpu_count()} cores, {memory} GiB, Linux {platform.release().split('-')[0]}, {seconds:.0f} s in all. The binary is that of the "
+        "Made by `tests/real/run.py --reliability`, which writes this file only if every case of the run passed, the tree was clean, and neither commit nor "
+        f"binary changed meanwhile; do not edit. Of `{'`, `'.join(of)}` (the binary by the first half of its SHA-256); {day}, {os.cpu_count()} cores, {memory} GiB, Linux {platform.release().split('-')[0]}, {took}. The binary is that of the "
         "tests (unoptimised, with its fail points): times say how, not how fast.",
         "",
-        "Real servers, the built binary, clients that are not ours or that speak the wire themselves. Every case has an independent model of what each key may "
+        "Real servers (for Google Cloud Storage, a strict double that speaks its JSON API and its gRPC to the real driver), the built binary, clients that are not ours or that speak the wire themselves. Every case has an independent model of what each key may "
         "hold. *Operations* were sent; *acknowledged* were answered with success; *refused* with 5xx; *broken*: the connection ended first, or nobody listened. *Lost*: an acknowledged write is gone. *Wrong*: bytes that "
         "nobody wrote. *Torn*: a mixture or a part. *Abroad*: a blob, request or name of one region found in the other; that search plants a blob of its own and "
         "must find it. *Amplification*: requests that arrived at the store ÷ requests that would have done. *Recovery*: from the end of the fault until a "
@@ -128,20 +133,47 @@ def document(rows, seconds, about):
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "## The cases", "", "Run one with `tests/real/run.py NAME`; `TERROIR_SEED` repeats a seed's choices (not the machine's).", ""]
     for one in rows:
-        facts = "".join(f"; {name.replace('_', ' ')} {value}" for name, value in one["facts"].items())
-        lines.append(f"- `{one['case']}` ({one['fault']}): seed `{one['seed']}`{facts}.")
+        facts = one["facts"] if isinstance(one["facts"], str) else "".join(f"; {name.replace('_', ' ')} {value}" for name, value in one["facts"].items())
+        where = f"; of `{one['of']}`" if len(of) > 1 else ""
+        lines.append(f"- `{one['case']}` ({one['fault']}): seed `{one['seed']}`{facts}{where}.")
     return "\n".join(lines) + "\n"
 
 
-def write(seconds, to=DOCUMENT):
-    """Writes the document, and the rows beside the tools for whoever wants to compute with them; or says why it does not."""
+def rows_of(text):
+    """The rows that a document was made of; their facts as it words them."""
+    lines = text.splitlines()
+    table = [line for line in lines if line.startswith("| ")][2:]
+    noted = [line for line in lines if line.startswith("- `")]
+    assert len(table) == len(noted), f"{len(table)} rows, {len(noted)} notes"
+    whole = re.search(r" Of `([^`]+)` \(the binary", text)
+    for line, note in zip(table, noted):
+        fault, *cells = line.strip("| ").split(" | ")
+        counts = {name: cell for name, cell in zip(COLUMNS[1:], cells)}
+        figures = {name: None if cell == "–" else float(cell.removesuffix(" s")) for name, cell in counts.items() if name in COLUMNS[-2:]}
+        counts = {name: cell for name, cell in counts.items() if name not in figures}
+        found = re.fullmatch(rf"- `(\w+)` \({re.escape(fault)}\): seed `([^`]*)`(.*?)(?:; of `([^`]+)`)?\.", note)
+        assert found, f"not the note of {fault!r}: {note}"
+        yield {"case": found[1], "fault": fault, "seed": found[2], "facts": found[3], "of": found[4] or whole[1],
+               "amplification": figures["amplification"], "recovery_s": figures["recovery"],
+               "unasked": [name for name, cell in counts.items() if cell == "–"],
+               **{name: 0 if cell == "–" else int(cell.replace(",", "")) for name, cell in counts.items()}}
+
+
+def write(seconds, only_some=False, cases=(), to=DOCUMENT):
+    """Writes the document, and the rows beside the tools for whoever wants to compute with them; or says why it does not. Of a run of some
+    cases, rows of the others stay as they were, each with what it is of."""
     if changes := subject.changed():
         raise AssertionError(f"the document is not written: {'; '.join(changes)}")
+    took = f"{seconds:.0f} s in all"
+    if only_some:
+        made, known = {one["case"] for one in ROWS}, {case.name for case in cases}
+        ROWS.extend(one for one in rows_of(to.read_text()) if one["case"] in known - made)
+        took = f"{seconds:.0f} s for the {len(made)} rows that were made last"
     ROWS.sort(key=lambda one: one["fault"])
     raw = ROOT / ".tools/reliability.json"
     if to == DOCUMENT and raw.parent.is_dir():
-        raw.write_text(json.dumps({"commit": subject.commit, "binary_sha256": subject.sha256, "rows": ROWS}, indent=1))
-    to.write_text(document(ROWS, seconds, subject))
+        raw.write_text(json.dumps(ROWS, indent=1))
+    to.write_text(document(ROWS, took))
 
 
 def missing(cases, text):

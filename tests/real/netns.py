@@ -2,14 +2,18 @@
 
 One namespace holds the clients and routes between the others, so nothing but the product's own manners keeps a packet from
 crossing. In each region's namespace nftables counts what leaves it by (destination region, service), and anything else at
-all; in the clients' namespace what is forwarded from one region to the other. Needs root, iproute2, nftables.
+all; in the clients' namespace what is forwarded from one region to the other, or at all. IPv6 is routed and counted beside IPv4; of it
+only what no router passes on is left out (fe80::/10, ff02::/16: neighbours of one link, of which each region has one, the clients).
+Needs root, iproute2, nftables.
 """
 
 import contextlib
 import ctypes
 import json
 import os
+import pathlib
 import secrets
+import shutil
 import subprocess
 import threading
 
@@ -19,10 +23,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Net:
-    """`with Net(("fr", "us")) as net:` – region R is at `net.address(R)` in namespace `net.name(R)`; the clients in `net.name("clients")`."""
+    """`with Net(("fr", "us")) as net:` – region R is at `net.address(R)` in namespace `net.name(R)`; the clients in `net.name("clients")`.
 
-    def __init__(self, regions):
-        self.id, self.regions = f"tr{secrets.token_hex(3)}", regions
+    `hosts`: region → names that mean its own address there."""
+
+    def __init__(self, regions, hosts=None):
+        self.id, self.regions, self.hosts = f"tr{secrets.token_hex(3)}", regions, hosts or {}
 
     def name(self, place):
         return f"{self.id}-{place}"
@@ -32,6 +38,19 @@ class Net:
 
     def clients_address(self, region):
         return f"10.77.{self.regions.index(region) + 1}.1"
+
+    def network6(self, region):
+        return f"fd77:{self.regions.index(region) + 1}::"
+
+    def address6(self, region):
+        return f"{self.network6(region)}2"
+
+    def clients_address6(self, region):
+        return f"{self.network6(region)}1"
+
+    def etc(self, region):
+        """What `ip netns exec` puts over /etc."""
+        return pathlib.Path("/etc/netns", self.name(region))
 
     def __enter__(self):
         try:
@@ -44,16 +63,22 @@ class Net:
     def build(self):
         run("ip", "netns", "add", self.name("clients"))
         self.inside("clients", "ip", "link", "set", "lo", "up")
-        self.inside("clients", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self.inside("clients", "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         for region in self.regions:
             there, link = self.name(region), f"v{self.id}{region}"
             run("ip", "netns", "add", there)
             run("ip", "-n", there, "link", "add", "up0", "type", "veth", "peer", "name", link, "netns", self.name("clients"))
             run("ip", "-n", there, "addr", "add", f"{self.address(region)}/24", "dev", "up0")
             run("ip", "-n", self.name("clients"), "addr", "add", f"{self.clients_address(region)}/24", "dev", link)
+            for place, address, device in ((region, self.address6(region), "up0"), ("clients", self.clients_address6(region), link)):
+                run("ip", "-n", self.name(place), "addr", "add", f"{address}/64", "dev", device, "nodad")
             for place, device in ((region, "lo"), (region, "up0"), ("clients", link)):
                 run("ip", "-n", self.name(place), "link", "set", device, "up")
             run("ip", "-n", there, "route", "add", "default", "via", self.clients_address(region))
+            run("ip", "-n", there, "-6", "route", "add", "default", "via", self.clients_address6(region))
+            if region in self.hosts:
+                self.etc(region).mkdir(parents=True)
+                (self.etc(region) / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{self.address(region)} {name}\n" for name in self.hosts[region]))
         for place in (*self.regions, "clients"):
             self.inside(place, "nft", "-f", "-", input=self.rules(place))
 
@@ -69,6 +94,8 @@ class Net:
             for source in self.regions:
                 for to in (region for region in self.regions if region != source):
                     count(f"forwarded-{source}-{to}", f"ip saddr {self.address(source)} ip daddr {self.address(to)}")
+                    count(f"forwarded-{source}-{to}-6", f"ip6 saddr {self.network6(source)}/64 ip6 daddr {self.network6(to)}/64")
+            count("forwarded-anything", "")
             chain = "type filter hook forward priority 0;"
         else:
             for to in self.regions:
@@ -77,8 +104,11 @@ class Net:
                     count(f"{place}-{to}-{service}", f"ip daddr {self.address(to)} tcp dport {port}")
                 if to != place:
                     count(f"{place}-{to}-anything", f"ip daddr {self.address(to)}")
+                    count(f"{place}-{to}-anything-6", f"ip6 daddr {self.network6(to)}/64")
             known = ", ".join(["127.0.0.0/8", self.address(place), self.clients_address(place)])
             count(f"{place}-elsewhere", f"ip daddr != {{ {known} }}")
+            known = ", ".join(["::1", self.address6(place), self.clients_address6(place), "fe80::/10", "ff02::/16"])
+            count(f"{place}-elsewhere-6", f"ip6 daddr != {{ {known} }}")
             chain = "type filter hook output priority 0;"
         return "table inet terroir {\n" + "\n".join(counters) + f"\n  chain packets {{\n    {chain}\n" + "\n".join(lines) + "\n  }\n}\n"
 
@@ -123,6 +153,7 @@ class Net:
                     if int(pid) != os.getpid():
                         os.kill(int(pid), 9)
             subprocess.run(["ip", "netns", "delete", self.name(place)], capture_output=True)
+            shutil.rmtree(self.etc(place), ignore_errors=True)
 
 
 def enter(name):

@@ -1,7 +1,8 @@
 """Runs the cases: `run.py [--against terroir|seaweedfs] [--list] [--reliability] [name …]` (a name may be the start of one).
 
-`--reliability` runs the cases that give evidence, at full length, and writes docs/reliability.md; with names, it writes nothing. It
-refuses a dirty tree, and fails if the commit or the binary changes while it runs: give it a copy that no build replaces.
+`--reliability` runs the cases that give evidence, at full length, and writes docs/reliability.md; with names, the rows of these cases
+alone, and the other rows stay. It refuses a dirty tree, and fails if the commit or the binary changes while it runs: give it a copy that
+no build replaces.
 
 Prints `PASS name seconds` or `FAIL name`, and closes with `N passed, N failed, N skipped`. A case that needs the product
 is skipped, loudly, only when the harness itself is tried against SeaweedFS.
@@ -21,9 +22,11 @@ import cases_clients  # noqa: F401
 import cases_corruption  # noqa: F401
 import cases_faults_host  # noqa: F401
 import cases_faults_index  # noqa: F401
+import cases_faults_gcs  # noqa: F401
 import cases_faults_keys  # noqa: F401
 import cases_faults_kill  # noqa: F401
 import cases_faults_store  # noqa: F401
+import cases_gcs  # noqa: F401
 import cases_kill  # noqa: F401
 import cases_linear  # noqa: F401
 import cases_markers  # noqa: F401
@@ -65,7 +68,7 @@ def main():
     if wanted.against == "terroir" and not os.access(os.environ.get("TERROIR_BIN", ""), os.X_OK):
         print("TERROIR_BIN must name the built terroir binary", file=sys.stderr)
         return 64
-    writes = wanted.reliability and not wanted.names
+    writes = wanted.reliability
     if wanted.against == "terroir":
         evidence.subject = evidence.Subject(os.environ["TERROIR_BIN"], binding=writes)
         print(f"commit {evidence.subject.commit[:12] or 'unknown'}{', dirty' if evidence.subject.dirty else ''}, "
@@ -80,7 +83,7 @@ def main():
     failed = run(chosen, wanted.against)
     if writes and not failed:
         try:
-            evidence.write(time.monotonic() - began)
+            evidence.write(time.monotonic() - began, bool(wanted.names), cases.REGISTER)
         except AssertionError as error:
             print(error, file=sys.stderr)
             return 1

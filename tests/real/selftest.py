@@ -23,6 +23,7 @@ import cases_kill
 import cases_linear
 import cases_ranges
 import evidence
+import gcs
 import health
 import http2
 import killing
@@ -155,8 +156,17 @@ class Evidencing(unittest.TestCase):
         case = cases.Case(lambda: None, "own", False, 1, True)
         case.name = "a_new_case"
         text = evidence.document([{"case": "an_old_case", "fault": "f", "seed": "s", "amplification": 1.0, "recovery_s": None,
-                                   **dict.fromkeys(ledger.Ledger.COUNTS, 0), "facts": {}}], 1, evidence.Subject("/bin/true"))
+                                   **dict.fromkeys(ledger.Ledger.COUNTS, 0), "of": "c", "facts": {}}], "1 s")
         self.assertEqual(evidence.missing([case], text), (["a_new_case"], ["an_old_case"]))
+
+    def test_a_document_is_made_again_of_the_rows_that_are_read_from_it(self):
+        text = evidence.DOCUMENT.read_text()
+        rows = list(evidence.rows_of(text))
+        again = evidence.document(rows, "1 s")
+        self.assertGreater(len(rows), 20)
+        lines = lambda one: [line for line in one.splitlines() if line.startswith(("| ", "- "))]  # noqa: E731
+        self.assertEqual(lines(again), lines(text))
+        self.assertEqual(list(evidence.rows_of(again)), rows)
 
 
 class Naming(unittest.TestCase):
@@ -194,7 +204,7 @@ class Naming(unittest.TestCase):
 
     def written(self):
         to = pathlib.Path(self.folder.name, "document.md")
-        evidence.write(1, to)
+        evidence.write(1, to=to)
         return to.read_text()
 
     def test_what_stays_as_it_was_is_named_by_the_document(self):
@@ -202,7 +212,7 @@ class Naming(unittest.TestCase):
         self.assertIsNone(about.unfit())
         self.row()
         text = self.written()
-        self.assertIn(f"Commit `{self.git('rev-parse', 'HEAD')}`, binary of SHA-256 `{hashlib.sha256(b'first').hexdigest()}`", text)
+        self.assertIn(f" Of `{self.git('rev-parse', 'HEAD')[:12]}, binary {hashlib.sha256(b'first').hexdigest()[:16]}` ", text)
         self.assertNotIn("dirty", text)
 
     def test_a_tree_with_changes_and_none_at_all_are_unfit_and_it_is_said_what_to_do(self):
@@ -383,6 +393,47 @@ class Lying(unittest.TestCase):
         self.assertEqual((status, body), (200, whole))
         self.assertNotEqual(got, [b"body"])
         self.assertEqual(self.exchange(liar.Fault("freeze", hold_s=0.1))[0], None)
+
+
+class Visiting(unittest.TestCase):
+    """At the double of Google Cloud Storage, who does not belong there is found, and what was asked twice is counted once."""
+
+    def seen(self, *rows):
+        names = ("call", "method", "target", "range", "credential", "fault", "at")
+        asked = [gcs.Seen(dict(zip(names, row))) for row in rows]
+        return type("Double", (), {"requests": lambda _: asked})()
+
+    def test_who_is_no_driver_of_google_or_somebody_else_is_a_stranger(self):
+        at_home = [("upload", "POST", "/upload/storage/v1/b/ours/o?name=x", None, None, None, 0),
+                   ("download", "GET", "/storage/v1/b/ours/o/x?alt=media", "bytes=0-1", None, None, 0),
+                   ("control", "POST", "/google.storage.v2.Storage/GetObject", None, None, None, 0)]
+        self.assertEqual(list(gcs.strangers(self.seen(*at_home), "ours")), [])
+        for odd in (("other", "PUT", "/ours/blobs/x", None, "AWS4-HMAC-SHA256 Credential=keyfr/", None, 0),
+                    ("other", "PUT", "/ours/blobs/x", None, None, None, 0),
+                    ("download", "GET", "/storage/v1/b/theirs/o/x", None, None, None, 0),
+                    ("download", "GET", "/storage/v1/b/ours/o/x", None, "Bearer eyJ", None, 0)):
+            self.assertEqual(len(list(gcs.strangers(self.seen(*at_home, odd), "ours"))), 1, odd)
+        signed = [(*row[:4], "Bearer eyJhbGci", *row[5:]) for row in at_home]
+        self.assertEqual(list(gcs.strangers(self.seen(*signed), "ours", ("Bearer ey",))), [])
+        self.assertEqual(len(list(gcs.strangers(self.seen(*at_home), "ours", ("Bearer ey",)))), 3)
+
+    def test_what_is_asked_again_after_a_fault_was_needed_once(self):
+        upload = lambda name, fault=None: ("upload", "POST", f"/upload/storage/v1/b/ours/o?name={name}", None, None, fault, 0)  # noqa: E731
+        read = lambda fault, at: ("download", "GET", "/storage/v1/b/ours/o/a", "bytes=0-1", None, fault, at)  # noqa: E731
+        self.assertEqual(gcs.needed_of(self.seen(upload("a", "reset"), upload("a"), upload("b"))), 2)
+        self.assertEqual(gcs.needed_of(self.seen(read("reset", 0), read("refuse", 0.2), read(None, 0.4), read(None, 0.5))), 2)
+        self.assertEqual(gcs.needed_of(self.seen(read("reset", 0), read(None, 5))), 2, "long after, it is another read")
+
+    def test_each_of_several_faults_is_met_as_often_as_the_others(self):
+        rules = []
+        double = gcs.GcsDouble.__new__(gcs.GcsDouble)
+        double.told = lambda _method, _command, **query: rules.append(query["per-mille"])
+        double.at_rate(0.3, ("reset", "refuse=503", "flip=7"), ("upload",))
+        shares, left = [], 1.0
+        for per_mille in rules:
+            shares.append(left * per_mille / 1_000)
+            left -= shares[-1]
+        self.assertTrue(all(abs(share - 0.1) < 0.001 for share in shares), shares)
 
 
 class Slowing(unittest.TestCase):

@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 
 import ports
+from gcs import LOCATION, GcsDouble
 from wire import Client
 
 READY_S = 90
@@ -210,8 +211,8 @@ class SeaweedFs:
 
 
 class Served:
-    """`terroir serve` of one region whose store is the SeaweedFS bucket at `store_port`: the real thing, on loopback. Without
-    `store` it is a local folder.
+    """`terroir serve` of one region whose store is the SeaweedFS bucket at `store_port`: the real thing, on loopback; or that of a
+    `GcsDouble`. Without `store` it is a local folder.
 
     `shared`: a folder that several replicas of one region have in common: its root keys, and its store if that is local. They
     need `postgres`, an index that several may write to.
@@ -249,23 +250,38 @@ index = {database or '{ sqlite = { path = "index/index.sqlite3" } }'}
 {f"key-store = {database}" if database else ""}
 keys = {{ local-file = {{ path = "{shared}/keys/roots" }} }}
 audit = {{ directory = "audit" }}
-""" + (f"""
-[regions.{region}.store.s3]
-endpoint = "http://127.0.0.1:{store_port}"
+""" + self.store_lines(bucket, store_port, shared))
+        is_s3 = isinstance(store, Client)
+        secrets = {"STORE_KEY_ID": store.access_key, "STORE_SECRET": store.secret_key} if is_s3 else {}
+        if postgres:
+            secrets["DATABASE_URL"] = postgres.url
+        self.env = {**os.environ, **secrets, "RUST_LOG": "info"}
+
+    def store_lines(self, bucket, port, shared):
+        if not self.store:
+            return f"""
+[regions.{self.region}.store.fs]
+path = "{shared}/store"
+"""
+        if isinstance(self.store, GcsDouble):
+            return f"""
+[regions.{self.region}.store.gcs]
+endpoint = "{self.store.endpoint}"
+bucket = "{bucket}"
+prefix = "blobs/"
+credentials = {{ anonymous = {{}} }}
+expected-location = "{LOCATION}"
+"""
+        return f"""
+[regions.{self.region}.store.s3]
+endpoint = "http://127.0.0.1:{port}"
 bucket = "{bucket}"
 prefix = "blobs/"
 signing-region = "us-east-1"
 access-key-id = "env:STORE_KEY_ID"
 secret-access-key = "env:STORE_SECRET"
 path-style = true
-""" if store else f"""
-[regions.{region}.store.fs]
-path = "{shared}/store"
-"""))
-        secrets = {"STORE_KEY_ID": store.access_key, "STORE_SECRET": store.secret_key} if store else {}
-        if postgres:
-            secrets["DATABASE_URL"] = postgres.url
-        self.env = {**os.environ, **secrets, "RUST_LOG": "info"}
+"""
 
     def verb(self, *words, as_json=False, check=True):
         command = [self.binary, *words, "--region", self.region, "--config", str(self.config)]

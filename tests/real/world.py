@@ -1,11 +1,15 @@
-"""Two regions on loopback, each with its own proxy, its own real S3 store and a relay between the two that can lie.
+"""Two regions on loopback, each with its own proxy, its own real S3 store and a relay between the two that can lie; or, where a
+case wants it, the double of Google Cloud Storage, which lies itself.
 
 Faults hit `home`; `abroad` works on beside it, and must neither notice nor hold anything of home's.
 """
 
 import time
+import zlib
 
+import gcs
 from cases import fresh
+from gcs import GcsDouble
 from ledger import Ledger, Worker, recovered_in
 from liar import Liar
 from scan import Scan
@@ -28,6 +32,9 @@ class Side:
         self.state = self.served.data_dir / "state"
         self.known_as = {self.store.access_key}  # at its own store; a rotation adds
 
+    def strangers(self):
+        return [seen.credential or "nobody" for seen in self.liar.requests() if seen.credential not in self.known_as]
+
     def begin(self):
         self.served.start()
         self.client = self.served.client()
@@ -41,9 +48,23 @@ class Side:
         return Client(self.client.endpoint, self.client.region, self.client.access_key, self.client.secret_key)
 
 
+class GoogleSide(Side):
+    """One region on Google's driver. Its double is the store, what runs it, and what lies."""
+
+    def __init__(self, region, folder, double, _seed, limits):
+        self.region, self.weed, self.store, self.liar = region, double, double, double
+        self.served = Served(folder / f"proxy-{region}", double, region=region, limits=limits)
+        self.state = self.served.data_dir / "state"
+
+    def strangers(self):
+        return list(gcs.strangers(self.liar, STORE_BUCKET))
+
+
 class World:
-    def __init__(self, seed, regions=("fr", "us"), limits="", before_start=None):
-        self.seed, self.regions, self.limits, self.before_start = seed, regions, limits, before_start
+    """`on_google`: regions whose store is the double of Google Cloud Storage."""
+
+    def __init__(self, seed, regions=("fr", "us"), limits="", before_start=None, on_google=()):
+        self.seed, self.regions, self.limits, self.before_start, self.on_google = seed, regions, limits, before_start, on_google
 
     def __enter__(self):
         self.scratch = Scratch()
@@ -51,8 +72,10 @@ class World:
         self.sides, self.weeds = [], []
         try:
             for region in self.regions:
-                self.weeds.append(SeaweedFs(self.folder / f"store-{region}", (region,)).start())
-                side = Side(region, self.folder, self.weeds[-1], f"{self.seed}-{region}", self.limits)
+                folder, google = self.folder / f"store-{region}", region in self.on_google
+                self.weeds.append(GcsDouble(folder, seed=zlib.crc32(self.seed.encode())) if google else SeaweedFs(folder, (region,)))
+                self.weeds[-1].start()
+                side = (GoogleSide if google else Side)(region, self.folder, self.weeds[-1], f"{self.seed}-{region}", self.limits)
                 self.sides.append(side)
                 if self.before_start:
                     self.before_start(side)
@@ -83,9 +106,8 @@ class World:
             looked += count
             for stray in strays:
                 ledger.add("abroad", stray)
-            for seen in side.liar.requests():
-                if seen.credential not in side.known_as:
-                    ledger.add("abroad", f"a request of {seen.credential or 'nobody'} at the store of {side.region}")
+            for stranger in side.strangers():
+                ledger.add("abroad", f"a request of {stranger} at the store of {side.region}")
         self.control()
         for side in self.sides:
             for other in (other for other in self.sides if other is not side):

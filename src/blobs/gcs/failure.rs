@@ -39,11 +39,17 @@ pub(super) enum Trouble {
     Versioned,
 }
 
+/// Of the service's `Provided CRC32C "…" doesn't match calculated CRC32C "…".`: a 400 for which it has no code but `invalid`.
+const OTHER_CHECKSUM: &str = "calculated CRC32C";
+
 /// The error that a failed call stands for.
 pub(super) fn error_of(verb: Verb, error: &google_cloud_storage::Error) -> Error {
     if let Some(status) = error.http_status_code() {
         let answer = BackendAnswer { status, code: String::new() };
-        return Error::with(verb, kind_of_status(status), answer);
+        // The body was changed on its way there; sent again, it may arrive. Only a body of ours has a checksum of ours.
+        let changed = status == 400 && verb == Verb::Put && says(error, OTHER_CHECKSUM);
+        let kind = if changed { ErrorKind::Unavailable } else { kind_of_status(status) };
+        return Error::with(verb, kind, answer);
     }
     if let Some(status) = error.status() {
         let answer = BackendAnswer { status: 0, code: format!("{:?}", status.code) };
@@ -54,6 +60,12 @@ pub(super) fn error_of(verb: Verb, error: &google_cloud_storage::Error) -> Error
     }
     let trouble = trouble_of(error);
     Error::with(verb, kind_of_trouble(trouble), trouble)
+}
+
+/// Whether the service's text holds these words. It is looked at and not kept.
+fn says(error: &google_cloud_storage::Error, words: &str) -> bool {
+    let bytes = error.http_payload().is_some_and(|it| String::from_utf8_lossy(it).contains(words));
+    bytes || error.status().is_some_and(|status| status.message.contains(words))
 }
 
 /// Cloud Storage documentation, "HTTP status and error codes for JSON".
@@ -188,6 +200,25 @@ mod tests {
         for (transient, kind) in [(true, ErrorKind::Unavailable), (false, ErrorKind::Denied)] {
             let error = SdkError::authentication(CredentialsError::from_msg(transient, "x"));
             assert_eq!(error_of(Verb::Put, &error).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_body_that_did_not_arrive_as_it_was_sent_is_sent_again_and_nothing_else_that_is_invalid() {
+        let told = r#"Provided CRC32C \"AAAAAA==\" doesn't match calculated CRC32C \"2HvlZg==\"."#;
+        for (verb, status, message, kind) in [
+            (Verb::Put, 400, told, ErrorKind::Unavailable),
+            (Verb::Put, 400, "Invalid argument.", ErrorKind::Internal),
+            (Verb::Put, 403, told, ErrorKind::Denied),
+            (Verb::Read, 400, told, ErrorKind::Internal),
+        ] {
+            let text = format!(r#"{{"error":{{"code":{status},"message":"{message}","errors":[]}}}}"#);
+            let raw = SdkError::http(status, http::HeaderMap::new(), text.into());
+            assert_eq!(error_of(verb, &raw).kind(), kind, "{verb:?} {status} {message}");
+            // The client reads such a text where it can.
+            let read = Status::default().set_message(message.replace('\\', ""));
+            let read = SdkError::service_with_http_metadata(read, Some(status), None);
+            assert_eq!(error_of(verb, &read).kind(), kind, "{verb:?} {status} {message}");
         }
     }
 

@@ -218,6 +218,34 @@ async fn a_refused_token_is_ours_to_mend_and_a_missing_one_is_retried() {
     }
 }
 
+/// What the library does, not what we want: google-cloud-auth 1.18 makes a client of its own for each token request, with redirects
+/// on, and no builder of `external_account` or `mds` takes another or turns them off. So the listed host is trusted with the
+/// choice of the next one, which gets the subject token (307 keeps the body) and may answer with a token. Decision 0011 leaves
+/// it to the network policy. The day this test goes red, the hole is closed: then redirects of token hosts are refused, and
+/// the decision can say so.
+#[tokio::test]
+async fn a_redirect_of_a_token_host_is_followed_by_the_library_and_only_the_network_stops_it() {
+    let double = started().await;
+    let elsewhere = started().await;
+    let hosts = [double.address().to_string()];
+    let folder = tempfile::tempdir().unwrap();
+    let config = GcsCredentials::WorkloadIdentity(secret(&external(&double, &folder)));
+    double.fault(Call::Token, Fault::Redirect { to: format!("{}/v1/token", elsewhere.url()) }, None);
+    works(&GcsStore::open(with(&double, config, &hosts)).await.unwrap()).await;
+    let seen = elsewhere.seen();
+    assert!(seen.iter().all(|it| it.call == Call::Token), "a record went after the token");
+    assert!(seen.iter().any(|it| it.holds(SUBJECT_TOKEN.as_bytes())), "{seen:?}");
+
+    // The metadata server's is no better; there is nothing in the request but the flavour that every such server demands.
+    let (double, elsewhere) = (started().await, started().await);
+    let path = "/computeMetadata/v1/instance/service-accounts/default/token";
+    double.fault(Call::Token, Fault::Redirect { to: format!("{}{path}", elsewhere.url()) }, None);
+    let hosts = [double.address().to_string()];
+    works(&GcsStore::open(with(&double, GcsCredentials::MetadataServer, &hosts)).await.unwrap()).await;
+    let seen = elsewhere.seen();
+    assert!(!seen.is_empty() && seen.iter().all(|it| it.call == Call::Token && it.body.is_empty()));
+}
+
 #[tokio::test]
 async fn anonymous_access_is_for_this_machine_and_needs_no_tokens() {
     let double = started().await;

@@ -14,9 +14,9 @@ use serde_json::Value;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::gcs_double::bucket::{Bucket, crc32c};
+use crate::gcs_double::bucket::{Bucket, Conditions, crc32c};
 use crate::gcs_double::faults::{Call, Fault};
-use crate::gcs_double::{Double, Settings};
+use crate::gcs_double::{Double, Place, Settings};
 
 const BUCKET: &str = "raw";
 const QUANTUM: usize = 256 * 1024;
@@ -487,4 +487,71 @@ async fn a_harness_that_is_not_rust_commands_it_over_http() {
     {
         assert!(command(Method::POST, bad).await.0 >= 400, "{bad}");
     }
+}
+
+#[tokio::test]
+async fn a_double_with_a_folder_has_after_a_restart_what_it_acknowledged_and_nothing_that_was_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = async || {
+        let place = Place { folder: Some(folder.path().to_owned()), ..Place::on_port(0) };
+        Double::start_in(Settings::default(), place).await
+    };
+    let double = start().await;
+    let raw = Raw::at(&double);
+    let made =
+        raw.ask(Method::PUT, "/_double/bucket?name=raw&location=US-CENTRAL1&soft-delete-s=7", &[], "").await;
+    assert_eq!(made.unwrap().status(), 200);
+    for name in ["blobs/a", "blobs/b", "c"] {
+        raw.upload(BUCKET, name, name.as_bytes()).await;
+    }
+    let gone = raw.ask(Method::DELETE, "/storage/v1/b/raw/o/blobs%2Fb", &[], "").await;
+    assert_eq!(gone.unwrap().status(), 204);
+    let before = double.bucket(BUCKET);
+    drop(double);
+
+    let double = start().await;
+    let after = double.bucket(BUCKET);
+    assert_eq!(after.names(), ["blobs/a", "c"]);
+    assert_eq!((after.location, after.soft_delete_s, after.versioning), ("US-CENTRAL1".to_owned(), 7, false));
+    let found = |bucket: &Bucket| bucket.find("c", 0, Conditions::default()).unwrap().clone();
+    assert_eq!(found(&double.bucket(BUCKET)), found(&before), "bytes, checksum and generation");
+    let raw = Raw::at(&double);
+    raw.upload(BUCKET, "d", b"d").await;
+    let later = double.bucket(BUCKET).find("d", 0, Conditions::default()).unwrap().generation;
+    assert!(later > found(&before).generation);
+    // What is made again is empty.
+    raw.ask(Method::PUT, "/_double/bucket?name=raw&location=US-CENTRAL1", &[], "").await.unwrap();
+    drop(double);
+    assert!(start().await.bucket(BUCKET).names().is_empty());
+}
+
+#[tokio::test]
+async fn a_bit_that_is_flipped_on_its_way_here_is_refused_by_its_checksum() {
+    let double = Double::start(Settings::default()).await;
+    double.put_bucket(Bucket::new(BUCKET, "US-CENTRAL1"));
+    let raw = Raw::at(&double);
+    double.fault(Call::Upload, Fault::Flip { at_byte: 1_000 }, Some(1));
+    let metadata = format!(r#"{{"crc32c":"{}"}}"#, BASE64_STANDARD.encode(crc32c(b"abc").to_be_bytes()));
+    let query = "&name=n&ifGenerationMatch=0";
+    assert_eq!(raw.single(query, &[metadata.as_bytes(), b"abc"]).await.status(), 400);
+    assert!(double.bucket(BUCKET).names().is_empty());
+    assert_eq!(raw.single(query, &[metadata.as_bytes(), b"abc"]).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_look_aside_is_not_noted_and_meets_no_fault() {
+    let settings = Settings { demand_token: true, ..Settings::default() };
+    let double = Double::start(settings).await;
+    double.put_bucket(Bucket::new(BUCKET, "US-CENTRAL1"));
+    let raw = Raw::at(&double);
+    double.fault(Call::Download, Fault::Refuse { status: 503 }, Some(1));
+    let list = async |headers: &[(&str, &str)]| {
+        raw.ask(Method::GET, "/storage/v1/b/raw/o", headers, "").await.unwrap().status()
+    };
+    assert_eq!(list(&[("x-double-aside", "1")]).await, 200);
+    assert!(double.seen().is_empty());
+    assert_eq!(list(&[]).await, 503);
+    assert_eq!(list(&[]).await, 401);
+    let seen = double.seen();
+    assert_eq!(seen.iter().map(|it| it.fault).collect::<Vec<_>>(), [Some("refuse"), None]);
 }

@@ -120,6 +120,18 @@ async fn a_connection_that_breaks_during_a_control_call_is_retryable() {
 }
 
 #[tokio::test]
+async fn a_body_that_was_changed_on_its_way_is_sent_again() {
+    let (double, store) = started().await;
+    let at = somewhere();
+    double.fault(Call::Upload, Fault::Flip { at_byte: 70 }, Some(1));
+    let error = store.put(&at, sealed(&at, 1, 100)).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
+    assert!(double.bucket(BUCKET).names().is_empty());
+    store.put(&at, sealed(&at, 1, 100)).await.unwrap();
+    assert_eq!(store.read(&at, 0..100).await.unwrap(), noise(1, 100));
+}
+
+#[tokio::test]
 async fn a_redirect_is_refused_and_not_followed() {
     let (double, store) = started().await;
     let (elsewhere, _) = started().await;
