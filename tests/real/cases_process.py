@@ -306,9 +306,9 @@ def told(name, fault, load, seed, checked, recovery_s=None, **facts):
 def sigterm_under_load_over_tls_fails_no_request():
     """Again and again: SIGTERM while eight clients ask as fast as they can, a drain, and a new process. With one second of notice, and with
     none, as it is unless set; in HTTP/1.1 and in HTTP/2."""
-    drained("SIGTERM under load over TLS, a supervisor starts the process again", "drain-notice-ms = 1000", False)
-    drained("the same, without notice (the default)", "", False)
-    drained("the same, without notice, six of eight clients in HTTP/2", "", True)
+    for how, limits, multiplexed in (("one second of notice", "drain-notice-ms = 1000", False), ("no notice, the default", "", False),
+                                     ("no notice, six of eight clients in HTTP/2", "", True)):
+        drained(f"SIGTERM under load over TLS, {how}; a supervisor starts the process again", limits, multiplexed)
 
 
 def drained(fault, limits, multiplexed):
