@@ -27,11 +27,27 @@ impl<K> MeteredKms<K> {
         verb: KeyVerb,
         work: impl Future<Output = Result<T, KmsError>> + Send,
     ) -> Result<T, KmsError> {
-        let started = Instant::now();
+        // Until there is an answer, it is one that did not come in time: whoever gives it up drops it here.
+        let mut call =
+            Counted { metrics: &self.metrics, verb, started: Instant::now(), outcome: StoreOutcome::Timeout };
         let done = stage_told(span_of(verb), work, |done| outcome_of(done).as_str()).await;
-        self.metrics.key_calls(verb, outcome_of(&done)).increment();
-        self.metrics.key_durations(verb).observe(started.elapsed());
+        call.outcome = outcome_of(&done);
         done
+    }
+}
+
+/// A call under way, counted when it ends, however it ends.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    verb: KeyVerb,
+    started: Instant,
+    outcome: StoreOutcome,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.metrics.key_calls(self.verb, self.outcome).increment();
+        self.metrics.key_durations(self.verb).observe(self.started.elapsed());
     }
 }
 
@@ -79,5 +95,51 @@ impl<K: Kms> Kms for MeteredKms<K> {
 
     fn describe(&self) -> Description {
         self.inner.describe()
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::RegionId;
+
+    /// A key service that never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    #[async_trait]
+    impl Kms for Silent {
+        async fn wrap(&self, _: &RootRef, _: &KekContext, _: &Secret<[u8; 32]>) -> Result<Wrapped, KmsError> {
+            std::future::pending().await
+        }
+
+        async fn unwrap(
+            &self,
+            _: &RootRef,
+            _: &KekContext,
+            _: &Wrapped,
+        ) -> Result<Secret<[u8; 32]>, KmsError> {
+            std::future::pending().await
+        }
+
+        async fn status(&self, _: &RootRef) -> Result<RootStatus, KmsError> {
+            std::future::pending().await
+        }
+
+        fn describe(&self) -> Description {
+            unreachable!("nobody asks what it is")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_given_up_was_not_counted_so_that_a_silent_key_service_looked_well() {
+        let metrics = Arc::new(Metrics::default());
+        let kms = MeteredKms::new(Silent, Arc::clone(&metrics));
+        let region: RegionId = "fr".parse().unwrap();
+        let asked = RootRef::Region(region);
+        assert!(tokio::time::timeout(Duration::from_millis(5), kms.status(&asked)).await.is_err());
+        assert_eq!(metrics.key_calls(KeyVerb::Other, StoreOutcome::Timeout).value(), 1);
     }
 }

@@ -247,9 +247,8 @@ def a_process_that_is_told_to_end_while_its_key_service_is_silent_ends():
                 deadline = time.monotonic() + 40
                 while alone.client.get(alone.bucket, "before").status != 503:
                     assert time.monotonic() < deadline, "a silent key service is not noticed"
-                # docs/operations.md: all replicas share it, so its trouble makes none unready. That it is told is asked where it answers:
-                # a call that is given up (src/keys/mint.rs) is not counted, so the text says nothing of a service that hangs.
-                watch.until(200, "region fr is ready")
+                # docs/operations.md: all replicas share it, so its trouble makes none unready; it is said all the same.
+                watch.until(200, "region fr is ready", "the key service: ")
             assert not watch.not_ready(), watch.not_ready()
             note(watch.told())
             assert slow.asked > slow.answered

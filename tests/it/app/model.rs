@@ -10,6 +10,7 @@ mod system;
 
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
+use terroir::model::{Entropy as _, SystemEntropy};
 
 use super::CLASSES;
 use operation::Runs;
@@ -24,9 +25,20 @@ const KEPT: &str = "tests/it/app/model/regressions.txt";
 
 #[test]
 fn random_operations_and_faults_keep_to_the_reference_model() {
-    let seed =
-        std::env::var("TERROIR_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(RUNS);
+    keep_to_the_model(20_261_123, RUNS);
+}
+
+/// Where nobody has looked yet. A failure prints the seed, and keeps the sequence.
+#[test]
+fn operations_and_faults_that_nobody_chose_keep_to_the_reference_model() {
+    let mut seed = [0; 8];
+    SystemEntropy.fill(&mut seed).unwrap();
+    keep_to_the_model(u64::from_le_bytes(seed), RUNS / 3);
+}
+
+fn keep_to_the_model(seed: u64, cases: u32) {
+    let seed = std::env::var("TERROIR_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(seed);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
     println!("TERROIR_TEST_SEED={seed} PROPTEST_CASES={cases}");
     let config = Config {
         cases,
