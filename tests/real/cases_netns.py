@@ -33,6 +33,7 @@ from world import STORE_BUCKET, Load, strays_of
 PORTS = netns.SERVICES
 READY_S = 60
 TEMPORARY = 75  # EX_TEMPFAIL of sysexits.h: try again
+MISCONFIGURED = 78  # EX_CONFIG: only people help
 INDEX = "postgres"  # a server in each namespace, over TLS; or "sqlite"
 GOOGLE = "us"  # the region on Google's driver
 ACCOUNT = "blobs@double.example"  # who it is there: a service account, which signs its own tokens
@@ -307,6 +308,32 @@ def no_packet_goes_from_one_region_to_the_other():
     seed = seed_of("netns")
     with Scratch() as folder, netns.Net(("fr", "us"), {GOOGLE: GooglePlace.HOSTS}) as net:
         note(net.thread("clients", two_regions, net, folder, seed))
+
+
+@case(needs="own", alone=True, limit_s=180)
+def google_is_spoken_to_only_under_a_certificate_that_the_systems_roots_vouch_for():
+    """The library takes no roots of ours: SSL_CERT_FILE is the way to it, for bodies (JSON) as for the rest (gRPC)."""
+    with Scratch() as folder, netns.Net((GOOGLE,), {GOOGLE: GooglePlace.HOSTS}) as net:
+        net.thread("clients", vouched_for, net, folder)
+
+
+def vouched_for(net, folder):
+    authority = Authority(folder)
+    place = GooglePlace(net, GOOGLE, folder, authority, regions_of(net, folder / "regions"), "vouched")
+    try:
+        place.start()
+        assert place.client.put(place.bucket, "k", b"x").status == 200
+        calls = {seen.call for seen in place.weed.requests()}
+        assert calls == {"control", "upload", "download"}, calls
+        place.kill()
+        before = len(place.weed.requests())
+        (folder / "other").mkdir()
+        place.env["SSL_CERT_FILE"] = str(Authority(folder / "other").file)
+        place.spawn()
+        assert place.child.wait(90) == MISCONFIGURED, place.log.read_text()[-2_000:]
+        assert len(place.weed.requests()) == before, "something was asked of a store that nobody vouches for"
+    finally:
+        place.end()
 
 
 def two_regions(net, folder, seed):
