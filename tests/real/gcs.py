@@ -97,6 +97,7 @@ class GcsDouble:
 
     def at_rate(self, share, faults, calls=("upload", "download")):
         """From now on this share of each of these calls meets one of `faults`, words such as `refuse=503`, by seeded chance."""
+        self.honest()
         for call in calls:
             # They are tried one after the other, and each is to be met as often as the others.
             for number, fault in enumerate(faults):
