@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sqlx::Row;
 use tempfile::TempDir;
 use terroir::catalogue::{GcsCredentials, GcsStore, Store};
+use terroir::index::{Index as _, Opening, PostgresIndex, PostgresOptions};
+use terroir::keys::PostgresKeyStore;
+use terroir::model::{SystemClock, SystemEntropy};
 use terroir::testing::{Setup, SharedParts, TestApp};
 
 use super::{get, put, until};
@@ -92,6 +96,12 @@ async fn urls_of_index_and_key_store_are_replaced_under_a_proxy_that_notices_not
     })
     .await;
 
+    // As whole as ours: an older copy, or another environment's.
+    let clock = SystemClock;
+    PostgresKeyStore::open(other.address(), &clock).await.unwrap().close().await;
+    let (region, environment) = ("fr".parse().unwrap(), "test".parse().unwrap());
+    let options = PostgresOptions::new(other.address(), region, environment, Opening::CreateIfMissing);
+    PostgresIndex::open(options, &clock, Arc::new(SystemEntropy)).await.unwrap().close().await;
     // Mistakes cost nothing, and nobody is asked anything elsewhere.
     for (replaced, wrong) in [
         (4, url(&roles[1], &other)),

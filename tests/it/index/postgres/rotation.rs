@@ -152,9 +152,9 @@ async fn connections_made_under_the_name_before_are_closed_when_another_was_read
     identity.reread().await.unwrap();
     sqlx::raw_sql("COMMIT").execute(&mut lock).await.unwrap();
     assert_eq!(at_work.await.unwrap().unwrap().len(), 1, "what was under way is not cut off");
+    roles.until("the name before to be gone", "one", "true", 0).await;
     index.counters(OURS).await.unwrap();
     assert!(roles.connections("two").await > 0);
-    roles.until("the name before to be gone", "one", "true", 0).await;
     index.close().await;
 }
 
