@@ -20,5 +20,5 @@ mod schema;
 pub use address::{Address, AddressError};
 pub use demands::{DEMANDS, Demand, DemandError};
 pub use fault::Fault;
-pub use pool::{Lease, Pool, PoolSettings, Statement};
+pub use pool::{Lease, Pool, PoolSettings, Statement, prove};
 pub use schema::{Migration, SchemaError, SchemaPlan, found, migrate};

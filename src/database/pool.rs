@@ -140,6 +140,20 @@ impl Pool {
     }
 }
 
+/// Connects as `address` says and asks `question` (one row) in `schema`: whether there is an answer, or why the database may not be used.
+pub async fn prove(
+    address: Address,
+    schema: &'static str,
+    question: &'static str,
+) -> Result<Result<bool, DemandError>, Fault> {
+    let pool = Pool::new(address.into(), PoolSettings { connections_max: 1, ..PoolSettings::new(schema) });
+    if let Err(unmet) = pool.check_demands().await? {
+        return Ok(Err(unmet));
+    }
+    let answer = pool.lease().await?.row(sqlx::query(question)).await?;
+    Ok(Ok(answer.is_some()))
+}
+
 impl Shared {
     fn answer_wait(&self) -> Duration {
         Duration::from_millis(self.settings.statement_ms_max) + ANSWER_MARGIN

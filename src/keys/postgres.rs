@@ -105,11 +105,11 @@ impl PostgresKeyStore {
 
     /// Whether a key store could be asked there: the server promises what it must, and shows us the tables.
     pub async fn prove(address: Address) -> Result<(), StoreError> {
-        let pool =
-            Pool::new(address.into(), PoolSettings { connections_max: 1, ..PoolSettings::new(KEYS_SCHEMA) });
-        pool.check_demands().await.map_err(failed)??;
-        let mut lease = pool.lease().await.map_err(failed)?;
-        lease.row(sqlx::query(CANARY)).await.map(drop).map_err(failed)
+        database::prove(address, KEYS_SCHEMA, CANARY)
+            .await
+            .map_err(failed)?
+            .map(drop)
+            .map_err(StoreError::from)
     }
 
     /// Waits for what is being written and closes.

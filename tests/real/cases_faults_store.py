@@ -139,21 +139,8 @@ def a_store_of_thirty_percent_errors_is_asked_little_more_than_once():
 
 
 def needed_of(liar):
-    """How many of the requests would have done if none had failed: a blob's name is written once; and a read that follows a
-    failed read of the same bytes, soon after, is that read again. Workers own their keys, so nobody else reads these bytes."""
-    needed, puts, failed = 0, set(), {}
-    for seen in liar.requests("GET", "PUT"):
-        if seen.method == "PUT":
-            needed += seen.path not in puts
-            puts.add(seen.path)
-            continue
-        what = (seen.path, seen.headers.get("range"))
-        again = what in failed and seen.at - failed[what] < 1.0
-        needed += not again
-        failed.pop(what, None)
-        if seen.fault:
-            failed[what] = seen.at
-    return needed
+    """How many of the requests would have done if none had failed."""
+    return evidence.needed((seen.method == "PUT", seen.path, seen.headers.get("range"), seen.fault, seen.at) for seen in liar.requests("GET", "PUT"))
 
 
 class StoreCredentials:

@@ -43,6 +43,25 @@ def row(case, fault, ledger, seed, amplification=None, recovery_s=None, unasked=
     return made
 
 
+def needed(asked):
+    """How many of a store's requests would have done if none had failed; each (is it a write, path, range, fault met, when): a blob's name
+    is written once; and a read that follows a failed read of the same bytes, soon after, is that read again. Workers own their keys, so
+    nobody else reads these bytes."""
+    needed, written, failed = 0, set(), {}
+    for writes, path, extent, fault, at in asked:
+        if writes:
+            needed += path not in written
+            written.add(path)
+            continue
+        what = (path, extent)
+        again = what in failed and at - failed[what] < 1.0
+        needed += not again
+        failed.pop(what, None)
+        if fault:
+            failed[what] = at
+    return needed
+
+
 class Subject:
     """What a run is about: a commit of the checkout, and the binary under test by the hash of its bytes."""
 

@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.parse
 
+import evidence
 import ports
 from wire import Answer
 
@@ -196,20 +197,9 @@ def binary():
 
 
 def needed_of(double):
-    """How many uploads and downloads would have done if none had failed, as `cases_faults_store.needed_of` counts them."""
-    needed, uploads, failed = 0, set(), {}
-    for seen in double.requests():
-        if seen.call == "upload":
-            needed += seen.path not in uploads
-            uploads.add(seen.path)
-        elif seen.call == "download":
-            what = (seen.path, seen.range)
-            again = what in failed and seen.at - failed[what] < 1.0
-            needed += not again
-            failed.pop(what, None)
-            if seen.fault:
-                failed[what] = seen.at
-    return needed
+    """How many uploads and downloads would have done if none had failed."""
+    return evidence.needed((seen.call == "upload", seen.path, seen.range, seen.fault, seen.at) for seen in double.requests()
+                           if seen.call in ("upload", "download"))
 
 
 def strangers(double, bucket, credentials=("",)):

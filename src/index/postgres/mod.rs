@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Incarnation, IndexError};
-use crate::database::{Address, Migration, PoolSettings};
+use crate::database::{self, Address, Migration, PoolSettings};
 use crate::identity::Identity;
 use crate::model::{Clock, Entropy, Environment, RegionId};
 use crate::telemetry::Metrics;
@@ -104,7 +104,9 @@ impl PostgresIndex {
 
     /// Whether an index could be asked there: the server promises what it must, and shows us the tables.
     pub async fn prove(address: Address) -> Result<(), IndexError> {
-        open::prove(address).await
+        let answers =
+            database::prove(address, INDEX_SCHEMA, sql::IDENTITY).await.map_err(run::index_error)??;
+        answers.then_some(()).ok_or(IndexError::Missing)
     }
 
     /// Statements sent since the index was opened. What they cost in round trips is counted by a relay in the tests.

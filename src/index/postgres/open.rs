@@ -3,7 +3,7 @@
 use super::row::{Fields, bytes, number, to_signed};
 use super::run::{Pools, index_error};
 use super::{INDEX_SCHEMA, Opening, PostgresOptions, sql};
-use crate::database::{self, Address, Lease, Migration, Pool, PoolSettings, SchemaError, SchemaPlan};
+use crate::database::{self, Lease, Migration, Pool, PoolSettings, SchemaError, SchemaPlan};
 use crate::index::sql as shared;
 use crate::index::{Incarnation, IndexError};
 use crate::model::{Clock, Entropy};
@@ -51,14 +51,6 @@ pub(super) async fn open(
         pool.expect(sql::IDENTITY, hex::encode(incarnation.0));
     }
     Ok((Pools { requests: pool, directory }, incarnation))
-}
-
-pub(super) async fn prove(address: Address) -> Result<(), IndexError> {
-    let pool =
-        Pool::new(address.into(), PoolSettings { connections_max: 1, ..PoolSettings::new(INDEX_SCHEMA) });
-    pool.check_demands().await.map_err(index_error)??;
-    let mut lease = pool.lease().await.map_err(index_error)?;
-    lease.row(sqlx::query(sql::IDENTITY)).await.map_err(index_error)?.map(drop).ok_or(IndexError::Missing)
 }
 
 async fn check_meta(lease: &mut Lease, options: &PostgresOptions) -> Result<Incarnation, IndexError> {
