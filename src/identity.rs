@@ -13,6 +13,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::{Instant, timeout};
 
+use crate::model::chain;
+
 /// After a reading that a refusal asked for, no other refusal asks for one: a service that refuses everything must not make us
 /// read files as often as it is asked for something.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
@@ -136,6 +138,7 @@ impl<C: Clone + PartialEq + Send + Sync + 'static> Identity<C> {
         let task = tokio::spawn(async move { inner.read().await });
         let done = async move {
             let read = task.await.unwrap_or_else(|ended| Err(ended.into()));
+            // As a line: it is told to several who wait.
             read.map_err(|error| Arc::from(chain(&*error)))
         };
         let reading = Reading { begun: Instant::now(), done: done.boxed().shared() };
@@ -153,12 +156,6 @@ impl<C: Clone + PartialEq + Send + Sync + 'static> Inner<C> {
         }
         Ok(())
     }
-}
-
-/// An error with its causes: it is told to several who wait.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

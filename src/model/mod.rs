@@ -3,6 +3,7 @@
 //! Nothing here does I/O, awaits, or knows a foreign format. Every type is valid by construction: the only way to get
 //! a [`BucketName`] is to parse one, so no other module checks it again.
 
+mod chain;
 mod clock;
 mod entropy;
 pub mod failpoint;
@@ -14,6 +15,7 @@ mod reference;
 mod secret;
 mod tenant;
 
+pub use chain::chain;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use entropy::{Entropy, EntropyError, SystemEntropy};
 pub use ids::{BlobId, KekId, TenantCode, UploadId, VersionId};

@@ -7,6 +7,7 @@ mod records;
 mod requests;
 mod services;
 
+pub use crate::model::chain;
 pub use process::{
     certificate_kept, certificate_reloaded, collector_failed, collector_recovered, connections_lowered,
     drained, draining, hardening_failed, listening, overlay_in_force, process_drained, reload_asked, setting,
@@ -25,29 +26,3 @@ pub use services::{
     credentials_reloaded, directory_failed, directory_recovered, directory_row_corrupt, directory_row_older,
     index_outcome_unknown, kek_made, key_store_not_vacuumed, root_changed, root_lost, schema_migrated,
 };
-
-/// The error and its sources in one line, outermost first.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("outer")]
-    struct Outer(#[source] std::io::Error);
-
-    #[test]
-    fn a_chain_names_every_source_once() {
-        assert_eq!(chain(&Outer(std::io::Error::other("inner"))), "outer: inner");
-    }
-}
